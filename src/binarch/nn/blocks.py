@@ -1,0 +1,96 @@
+"""Small layers that the spaces share."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def batch_norm(channels: int, *, search: bool) -> nn.BatchNorm2d:
+    """Batch normalization as a network (affine, running statistics) or as a supernet needs it.
+
+    In a supernet the candidates must be comparable, so nothing is learned here (DARTS), and statistics are those
+    of the batch, always: an evaluation then cannot disturb training, and no buffer goes stale when the mixture
+    of operations changes. DARTS keeps running statistics instead.
+    """
+    return nn.BatchNorm2d(channels, affine=not search, track_running_stats=not search)
+
+
+@final
+class ChannelShuffle(nn.Module):
+    """Interleave ``groups`` blocks of channels: output channel ``i * groups + g`` is input ``g * C/groups + i``.
+
+    For 12 channels in 4 groups the order of the inputs is 0 3 6 9 1 4 7 10 2 5 8 11. The gradient is the inverse
+    permutation. The memory format of the input is kept.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Permute the channels of (N, C, H, W)."""
+        n, c, h, w = x.shape
+        if x.is_contiguous(memory_format=torch.channels_last):
+            last = x.permute(0, 2, 3, 1).view(n, h, w, self.groups, c // self.groups)
+            return last.transpose(3, 4).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        return x.reshape(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+@final
+class ShiftedPair(nn.Module):
+    """Halve the resolution without losing every second pixel: two stride-2 paths, one shifted, concatenated.
+
+    ``first`` sees the pixels at even rows and columns, ``second`` those at odd ones; each yields half of the
+    channels. On odd sizes the shifted map is padded with zeros at the right and bottom (as NASNet's code does), so
+    both halves agree; on even sizes this equals DARTS' FactorizedReduce.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', ceil(H/2), ceil(W/2))."""
+        return torch.cat([self.first(x), self.second(shifted(x))], 1)
+
+
+def shifted(x: Tensor) -> Tensor:
+    """Move ``x`` one row up and one column left; zeros enter where H or W is odd."""
+    h, w = x.shape[-2:]
+    return functional.pad(x, (0, w % 2, 0, h % 2))[..., 1:, 1:]
+
+
+@final
+class Zero(nn.Module):
+    """The primitive ``none``: zeros, at half the resolution where stride is 2; no gradient reaches its input."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return zeros of the output's shape."""
+        return torch.zeros_like(x[..., :: self.stride, :: self.stride])
+
+
+@final
+class DropPath(nn.Module):
+    """Drop whole edges, per sample, during training; scale the survivors by 1 / (1 - p).
+
+    For x of shape (N, C, H, W): ``y_n = x_n * b_n / (1 - p)`` with ``b_n`` Bernoulli of mean 1 - p, so E[y] = x.
+    In evaluation, or with p = 0, y = x.
+    """
+
+    def __init__(self, probability: float = 0.0) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop samples of one edge's output."""
+        if not self.training or self.probability == 0:
+            return x
+        keep = 1 - self.probability
+        mask = torch.empty(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep)
+        return x * (mask / keep)

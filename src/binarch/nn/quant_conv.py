@@ -1,0 +1,58 @@
+"""A convolution whose input and filters pass through quantizers."""
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from binarch.quantizers import Quantizer
+
+
+@final
+class QuantConv2d(nn.Module):
+    r"""Bias-free convolution :math:`y = \gamma \cdot (q_w(W) \ast q_a(x))`.
+
+    ``x`` is (N, in, H, W), ``y`` is (N, out, H', W'). ``weight`` holds the latent filters
+    (out, in / groups, k, k). ``output_scale`` adds :math:`\gamma`, one learned factor per output channel that
+    starts at 1 (XNOR-Net++, Bulat and Tzimiropoulos, 2019); it is folded into the filters before the convolution,
+    which is the same number at a fraction of the work. Zero padding adds nothing: it is applied after
+    quantization, so a border pixel sees fewer terms, not a code for zero.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        weight_quantizer: Quantizer,
+        activation_quantizer: Quantizer,
+        output_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel))
+        self.scale = nn.Parameter(torch.ones(out_channels)) if output_scale else None
+        self.weight_quantizer = weight_quantizer
+        self.activation_quantizer = activation_quantizer
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether both operands carry one bit, so that the packed convolution counts bits."""
+        return self.weight_quantizer.bits == 1 and self.activation_quantizer.bits == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve."""
+        weight = self.weight_quantizer(self.weight)
+        if self.scale is not None:
+            weight = weight * self.scale.view(-1, 1, 1, 1)
+        return functional.conv2d(
+            self.activation_quantizer(x), weight, None, self.stride, self.padding, self.dilation, self.groups
+        )

@@ -1,0 +1,147 @@
+"""The run folder: everything a run leaves, in files a person can open.
+
+==================  ============================================================================
+``config.json``     the verb and every setting, enough to start the run again
+``env.json``        versions, machine, threads, git state, date
+``metrics.jsonl``   one JSON object per finished epoch
+``genotypes/``      the genotype derived after each search epoch
+``genotype.json``   the final genotype
+``result.json``     final numbers: accuracies, seconds, costs
+``last.ckpt``       everything needed to continue (PyTorch file, read with ``weights_only=True``)
+``best.safetensors``  trained weights
+``report.html``     all of the above, told in one self-contained page
+``log.txt``         what was printed
+==================  ============================================================================
+
+Every write is atomic: the text goes to a temporary file beside the target, is flushed to the disk, and
+replaces the target in one step. A kill at any moment leaves the old file or the new one, never half of one.
+"""
+
+import io
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from binarch.errors import UserError
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` by ``content`` in one step."""
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Parse ``path``; a missing or damaged file is a :class:`UserError`."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give a run folder that holds {path.name}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); restore the file or start a new run") from None
+
+
+class RunFolder:
+    """One run's folder on disk; creates nothing until something is written."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def child(self, name: str) -> "RunFolder":
+        """A run inside this run, e.g. one seed of several."""
+        return RunFolder(self.path / name)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write ``value`` as readable JSON, atomically."""
+        write_atomic(self / name, json.dumps(value, indent=1) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read one of the folder's JSON files."""
+        return read_json(self / name)
+
+    def has(self, name: str) -> bool:
+        """Whether the file ``name`` exists in the folder."""
+        return (self / name).is_file()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All epochs recorded so far; empty before the first."""
+        if not self.has("metrics.jsonl"):
+            return []
+        return [json.loads(line) for line in (self / "metrics.jsonl").read_text().splitlines() if line]
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the record of epochs (atomic, so a resumed run never shows an epoch twice)."""
+        write_atomic(self / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write ``last.ckpt``: tensors and plain containers only, so it loads without pickle's powers."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_atomic(self / "last.ckpt", buffer.getvalue())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Read ``last.ckpt``, or ``None`` where there is none."""
+        if not self.has("last.ckpt"):
+            return None
+        try:
+            state = torch.load(self / "last.ckpt", map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{self / 'last.ckpt'}: cannot be read ({type(error).__name__}); "
+                "delete it to start over, or give another --out"
+            ) from None
+        return dict(state)
+
+
+def environment() -> dict[str, Any]:
+    """Where a run took place: versions, processor, threads, git state and date."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "git": _git_state(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_state() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,57 @@
+"""What a search space promises."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import nn
+
+from binarch.nn import Binarization
+
+
+class Space(ABC):
+    """Names and builds everything that is particular to a search space.
+
+    A space knows its primitives, how a cell prepares its two inputs, how a network begins, and what its auxiliary
+    head looks like. It does not know networks. ``search=True`` asks for the supernet's form of a module: batch
+    norm without affine parameters, and a batch norm behind every pool.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    #: The candidates of a search, in the order of the architecture parameters.
+    candidates: ClassVar[tuple[str, ...]] = (
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    )
+    #: What the convolutions binarize.
+    binarization: Binarization
+
+    @abstractmethod
+    def check(self, channels: int) -> None:
+        """Raise a :class:`~binarch.errors.UserError` where cells of this width cannot be built."""
+
+    @abstractmethod
+    def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
+        """One operation, (N, C, H, W) -> (N, C, H/stride, W/stride)."""
+
+    @abstractmethod
+    def preprocess(self, inputs: int, channels: int, *, halve: bool, search: bool = False) -> nn.Module:
+        """Bring a cell's input to the cell's width, and to half its resolution where ``halve`` says so."""
+
+    @abstractmethod
+    def stem(self, channels: int) -> nn.Module:
+        """First layer for small images: (N, 3, H, W) -> (N, channels, H, W); real-valued."""
+
+    @abstractmethod
+    def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
+        """Two stems for large images: to a quarter of the resolution, then to an eighth; real-valued."""
+
+    @abstractmethod
+    def auxiliary(self, inputs: int, classes: int, *, pool_stride: int) -> nn.Module:
+        """The auxiliary classifier, (N, C, H, W) with H, W >= 5 -> (N, classes); real-valued."""

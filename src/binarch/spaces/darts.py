@@ -1,0 +1,140 @@
+"""The search space of DARTS (Liu et al., ICLR 2019): separable and dilated separable convolutions, real-valued."""
+
+from typing import ClassVar, final
+
+from torch import nn
+
+from binarch.errors import UserError, choose
+from binarch.nn import Binarization, ShiftedPair, Zero, batch_norm
+from binarch.spaces.base import Space
+from binarch.spaces.genotype import PRIMITIVES
+from binarch.spaces.parts import SpatialMean, pool
+
+
+@final
+class Darts(Space):
+    """Primitives of DARTS: ReLU, depthwise convolution, pointwise convolution, batch norm.
+
+    ===================  ==========================================================================
+    ``sep_conv_kxk``     twice: ReLU, depthwise k x k, 1 x 1, BN; the first depthwise carries the stride
+    ``dil_conv_kxk``     once: ReLU, depthwise k x k with dilation 2, 1 x 1, BN
+    ``conv_7x1_1x7``     ReLU, 1 x 7, 7 x 1, BN; full convolutions
+    ``skip_connect``     identity; with stride 2: ReLU, two shifted 1 x 1 paths, BN
+    ``*_pool_3x3``       pools; the average leaves padding out
+    ``none``             zeros
+    ===================  ==========================================================================
+    """
+
+    name: ClassVar[str] = "darts"
+    description: ClassVar[str] = (
+        "separable and dilated separable convolutions, real-valued (Liu et al., 2019)"
+    )
+
+    def __init__(self, binarization: Binarization) -> None:
+        if binarization.binarize != "none":
+            raise UserError(
+                f"binarize: {binarization.binarize!r} is not possible in the darts space (a sign after ReLU keeps "
+                "nothing); use --binarize none, or --space bats"
+            )
+        self.binarization = binarization
+
+    def check(self, channels: int) -> None:
+        """Widths must be even: the shifted paths take half each."""
+        if channels < 2 or channels % 2:
+            raise UserError(f"channels: {channels} is not possible in the darts space; use an even number")
+
+    def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
+        """Build the primitive called ``name``."""
+        choose("primitive", name, PRIMITIVES)
+        kind, _, size = name.rpartition("_")
+        match kind:
+            case "sep_conv":
+                return nn.Sequential(
+                    *_separable(channels, int(size[0]), stride, 1, search),
+                    *_separable(channels, int(size[0]), 1, 1, search),
+                )
+            case "dil_conv":
+                return nn.Sequential(*_separable(channels, int(size[0]), stride, 2, search))
+            case "max_pool" | "avg_pool":
+                return pool(kind, channels, stride, search=search)
+            case "conv_7x1":
+                return nn.Sequential(
+                    nn.ReLU(),
+                    nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False),
+                    nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False),
+                    batch_norm(channels, search=search),
+                )
+            case _ if name == "skip_connect":
+                return nn.Identity() if stride == 1 else _factorized_reduce(channels, channels, search)
+            case _:
+                return Zero(stride)
+
+    def preprocess(self, inputs: int, channels: int, *, halve: bool, search: bool = False) -> nn.Module:
+        """ReLU, 1 x 1 convolution, BN; the shifted pair where the input must be halved."""
+        if halve:
+            return _factorized_reduce(inputs, channels, search)
+        return nn.Sequential(
+            nn.ReLU(), nn.Conv2d(inputs, channels, 1, bias=False), batch_norm(channels, search=search)
+        )
+
+    def stem(self, channels: int) -> nn.Module:
+        """3 x 3 convolution and BN."""
+        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+    def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
+        """Three 3 x 3 convolutions with stride 2; the first state comes after two of them."""
+        half = channels // 2
+        return (
+            nn.Sequential(
+                nn.Conv2d(3, half, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(half),
+                nn.ReLU(),
+                nn.Conv2d(half, channels, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(channels),
+            ),
+            nn.Sequential(
+                nn.ReLU(), nn.Conv2d(channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)
+            ),
+        )
+
+    def auxiliary(self, inputs: int, classes: int, *, pool_stride: int) -> nn.Module:
+        """ReLU, pool, 1 x 1 to 128, 2 x 2 to 768, linear."""
+        return nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(5, pool_stride, count_include_pad=False),
+            nn.Conv2d(inputs, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+            SpatialMean(),
+            nn.Linear(768, classes),
+        )
+
+
+def _separable(channels: int, kernel: int, stride: int, dilation: int, search: bool) -> list[nn.Module]:
+    return [
+        nn.ReLU(),
+        nn.Conv2d(
+            channels,
+            channels,
+            kernel,
+            stride,
+            dilation * (kernel // 2),
+            dilation,
+            groups=channels,
+            bias=False,
+        ),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        batch_norm(channels, search=search),
+    ]
+
+
+def _factorized_reduce(inputs: int, channels: int, search: bool) -> nn.Module:
+    half = channels // 2
+    return nn.Sequential(
+        nn.ReLU(),
+        ShiftedPair(nn.Conv2d(inputs, half, 1, 2, bias=False), nn.Conv2d(inputs, half, 1, 2, bias=False)),
+        batch_norm(channels, search=search),
+    )
