@@ -2,6 +2,7 @@
 
 from binarch.nn.binarization import Binarization, Binarize
 from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
+from binarch.nn.prelu import PReLU, prelu
 from binarch.nn.quant_conv import QuantConv2d
 
 __all__ = [
@@ -9,9 +10,11 @@ __all__ = [
     "Binarize",
     "ChannelShuffle",
     "DropPath",
+    "PReLU",
     "QuantConv2d",
     "ShiftedPair",
     "Zero",
     "batch_norm",
+    "prelu",
     "shifted",
 ]

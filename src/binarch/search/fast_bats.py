@@ -1,50 +1,30 @@
-"""The supernet's cell of the BATS space, with the work that candidates share done once.
+"""The fan of the BATS space.
 
-What holds exactly in search mode (batch norm without affine parameters, statistics of the batch):
+Beside what :mod:`binarch.search.fast` tells, these hold exactly:
 
-1. BN(x), sign(BN(x)) and the pooled, normalised maps depend on the source and the stride only: once per source
-   instead of once per edge and operation.
-2. The convolutions of one kind that leave one source are one grouped convolution with concatenated filters.
-3. PReLU is positively homogeneous and mixture weights are not negative: w PReLU(W * b) = PReLU((w W) * b). So the
+1. BN(x) and sign(BN(x)) are the same for all convolutions that leave a source.
+2. PReLU is positively homogeneous and mixture weights are not negative: w PReLU(W * b) = PReLU((w W) * b). So the
    mixture weight, like the learned output scale, multiplies a filter and not a map.
-4. The shuffle is a permutation: it moves behind the sum over edges and operations, once per node.
-5. The inner residuals "x +" of all convolutions of an edge, and its skip, are one number times x.
+3. The shuffle is a permutation: it moves behind the sum over edges and operations, once per node.
 """
 
-from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from binarch.nn import QuantConv2d, batch_norm, shifted
+from binarch.nn import QuantConv2d, batch_norm, prelu, shifted
+from binarch.search.fast import Carried, Fan, FastCell, Placement
 from binarch.search.naive import NaiveCell
 from binarch.spaces.bats import SHUFFLE_GROUPS, Residual
 
-_CONVOLUTIONS = ("sep_conv", "dil_conv")
+_CONVOLUTIONS = ("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_conv_3x3", "dil_conv_5x5")
 
 
-@final
-class _AddScaled(torch.autograd.Function):
-    """``base + sum_i w_i m_i`` over maps of one shape, without a stack of maps.
-
-    Backward: ``base`` gets g, ``m_i`` gets w_i g, ``w_i`` gets <g, m_i>.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, base: Tensor, weights: Tensor, *maps: Tensor) -> Tensor:
-        ctx.save_for_backward(weights, *maps)
-        total = base.clone()
-        for weight, term in zip(weights, maps, strict=True):
-            total.addcmul_(weight, term)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        weights, *maps = ctx.saved_tensors
-        products = torch.stack([(grad * term).sum() for term in maps])
-        return grad, products, *(grad * weight for weight in weights)
+def fast_bats_cell(cell: NaiveCell) -> FastCell:
+    """The fast form of a cell of the BATS space."""
+    return FastCell(cell, _BatsFan, passing=("skip_connect", *_CONVOLUTIONS), shuffle_groups=SHUFFLE_GROUPS)
 
 
 @final
@@ -80,178 +60,71 @@ def _stack(tensors: list[Tensor], groups: int) -> nn.Parameter:
 
 
 @final
-class _Where:
-    """Which of a source's edges carry a primitive, and where it stands among each edge's candidates."""
-
-    def __init__(self, name: str, names: list[tuple[str, ...]]) -> None:
-        self.slots = [slot for slot, ops in enumerate(names) if name in ops]
-        self.columns = [names[slot].index(name) for slot in self.slots]
-        self.edges = len(names)
-
-    def share(self, weights: Tensor) -> Tensor:
-        """The primitive's mixture weights, one per edge that carries it."""
-        return weights[self.slots, self.columns]
-
-    def spread(self, maps: Tensor, dim: int) -> Tensor:
-        """Put the carrying edges' maps among zeros for the others, along ``dim``."""
-        if len(self.slots) == self.edges:
-            return maps
-        shape = [self.edges if d == dim % maps.dim() else size for d, size in enumerate(maps.shape)]
-        return maps.new_zeros(shape).index_copy(dim, torch.tensor(self.slots, device=maps.device), maps)
-
-
-@final
 class _Convolutions(nn.Module):
-    """One kind of grouped convolution, with its PReLU, on the edges of a source that carry it."""
+    """One kind of grouped convolution, with its PReLU, on the edges that carry it."""
 
-    def __init__(self, bodies: list[nn.Module], where: _Where) -> None:
+    def __init__(self, bodies: list[nn.Sequential], placement: Placement) -> None:
         super().__init__()
-        self.where = where
+        self.placement = placement
         self.conv = _StackedConv([body[1] for body in bodies])
         self.slope = _stack([body[2].weight for body in bodies], self.conv.groups)
 
     def forward(self, code: Tensor, weights: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H', W', groups, edges, C / groups), not yet shuffled."""
-        maps = functional.prelu(self.conv(code, self.where.share(weights)), self.slope)
+        """(N, C, H, W) -> (N, edges, H', W', groups, C / groups), not yet shuffled."""
+        maps = prelu(self.conv(code, self.placement.share(weights)), self.slope)
         maps = maps.permute(0, 2, 3, 1).unflatten(3, (self.conv.groups, self.conv.edges, -1))
-        return self.where.spread(maps, -2)
+        return self.placement.spread(maps.movedim(4, 1))
 
 
 @final
 class _Reductions(nn.Module):
-    """The factorized reductions (``skip_connect`` with stride 2) on the edges of a source that carry it."""
+    """The factorized reductions (``skip_connect`` with stride 2) on the edges that carry it."""
 
-    def __init__(self, bodies: list[nn.Module], where: _Where) -> None:
+    def __init__(self, bodies: list[nn.Sequential], placement: Placement) -> None:
         super().__init__()
-        self.where = where
+        self.placement = placement
         self.first = _StackedConv([body[1].first for body in bodies])
         self.second = _StackedConv([body[1].second for body in bodies])
         self.slope = _stack([body[2].weight for body in bodies], 1)
 
     def forward(self, code: Tensor, weights: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, edges, C, H', W')."""
-        share = self.where.share(weights)
+        share = self.placement.share(weights)
         halves = [self.first(code, share), self.second(shifted(code), share)]
         both = torch.cat([half.unflatten(1, (len(share), -1)) for half in halves], 2)
-        maps = functional.prelu(both.flatten(1, 2), self.slope).unflatten(1, (len(share), -1))
-        return self.where.spread(maps, 1)
+        return self.placement.spread(prelu(both.flatten(1, 2), self.slope).unflatten(1, (len(share), -1)))
 
 
 @final
-class _Fan(nn.Module):
-    """All edges that leave one source, up to the nodes' sums."""
+class _BatsFan(Fan):
+    """Grouped convolutions and, at stride 2, factorized reductions, all of one binarized map."""
 
-    def __init__(self, cell: NaiveCell, source: int) -> None:
+    def __init__(self, names: list[tuple[str, ...]], modules: list[nn.ModuleList], stride: int) -> None:
         super().__init__()
-        self.edges = [e for e, (start, _) in enumerate(cell.operations.ends) if start == source]
-        self.stride = 2 if cell.reduction and source < 2 else 1
-        self.names = [cell.operations.names[edge] for edge in self.edges]
         self.kinds = nn.ModuleDict()
         self.reductions: _Reductions | None = None
-        self.quantize: nn.Module = nn.Identity()
-        for name in sorted({name for ops in self.names for name in ops}):
-            where = _Where(name, self.names)
-            modules = [
-                cell.edges[self.edges[slot]].operations[column]
-                for slot, column in zip(where.slots, where.columns, strict=True)
-            ]
-            bodies = [module.body if isinstance(module, Residual) else module for module in modules]
-            if name.startswith(_CONVOLUTIONS):
-                self.kinds[name] = _Convolutions(bodies, where)
-                self.quantize = bodies[0][1].activation_quantizer
-            elif name == "skip_connect" and self.stride == 2:
-                self.reductions = _Reductions(bodies, where)
-                self.quantize = bodies[0][1].first.activation_quantizer
-        channels = cell.channels
-        self.norm, self.max_norm, self.avg_norm = (batch_norm(channels, search=True) for _ in range(3))
-        self._adds_x = self._mask(lambda name: name == "skip_connect" or name.startswith(_CONVOLUTIONS))
-        self._adds_max = self._mask(lambda name: name == "max_pool_3x3")
-        self._adds_avg = self._mask(lambda name: name == "avg_pool_3x3")
+        self.norm: nn.Module = nn.Identity()
+        self.quantizer: nn.Module = nn.Identity()
+        for name in _CONVOLUTIONS + (("skip_connect",) if stride == 2 else ()):
+            placement = Placement(name, names)
+            if not placement.slots:
+                continue
+            found = [modules[slot][column] for slot, column in zip(placement.slots, placement.columns, strict=True)]
+            bodies = [module.body if isinstance(module, Residual) else module for module in found]
+            if name == "skip_connect":
+                self.reductions = _Reductions(bodies, placement)
+                conv = bodies[0][1].first
+            else:
+                self.kinds[name] = _Convolutions(bodies, placement)
+                conv = bodies[0][1]
+            self.norm = batch_norm(bodies[0][0].num_features, search=True)
+            self.quantizer = conv.activation_quantizer
 
-    def _mask(self, test: Callable[[str], bool]) -> Tensor:
-        return torch.tensor([[float(test(name)) for name in ops] for ops in self.names])
-
-    def terms(self, x: Tensor, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """What is added without a shuffle: (one number per edge, the map that it multiplies)."""
-        terms = []
-        if self.stride == 1 and self._adds_x.any():
-            terms.append(((weights * self._adds_x).sum(1), x))
-        if self._adds_max.any():
-            pooled = self.max_norm(functional.max_pool2d(x, 3, self.stride, 1))
-            terms.append(((weights * self._adds_max).sum(1), pooled))
-        if self._adds_avg.any():
-            pooled = self.avg_norm(functional.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False))
-            terms.append(((weights * self._adds_avg).sum(1), pooled))
-        return terms
-
-    def forward(self, x: Tensor, weights: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """The convolutions' sum, (N, H', W', groups, edges, C / groups), and the reductions (N, edges, C, H', W')."""
-        if not self.kinds and self.reductions is None:
-            return None, None
-        code = self.quantize(self.norm(x))
-        grouped: Tensor | None = None
+    def forward(self, x: Tensor, weights: Tensor) -> Carried:
+        """Binarize the source once and convolve it."""
+        code = self.quantizer(self.norm(x))
+        shuffled: Tensor | None = None
         for kind in self.kinds.values():
             maps = kind(code, weights)
-            grouped = maps if grouped is None else grouped + maps
-        return grouped, None if self.reductions is None else self.reductions(code, weights)
-
-
-@final
-class FastBatsCell(nn.Module):
-    """A :class:`~binarch.search.naive.NaiveCell` of the BATS space, rearranged: same parameters, same numbers."""
-
-    def __init__(self, cell: NaiveCell) -> None:
-        super().__init__()
-        self.reduction, self.nodes = cell.reduction, cell.operations.nodes
-        self.preprocess0, self.preprocess1 = cell.preprocess0, cell.preprocess1
-        self.fans = nn.ModuleList(_Fan(cell, source) for source in range(self.nodes + 1))
-
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
-        """Visit the sources in order; a node is complete when the state before it has been visited."""
-        states = [self.preprocess0(s0), self.preprocess1(s1)]
-        grouped: Tensor | None = None
-        terms: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.nodes)]
-        plain: list[list[Tensor]] = [[] for _ in range(self.nodes)]
-        for source, fan in enumerate(self.fans):
-            x, own = states[source], weights[fan.edges]
-            first = max(source - 1, 0)
-            maps, reductions = fan(x, own)
-            grouped = _add(grouped, maps)
-            for coefficients, term in fan.terms(x, own):
-                for node, coefficient in enumerate(coefficients, start=first):
-                    terms[node].append((coefficient, term))
-            if reductions is not None:
-                for node, term in enumerate(reductions.unbind(1), start=first):
-                    plain[node].append(term)
-            if source > 0:
-                done, grouped = _take(grouped)
-                states.append(_node(done, plain[first], terms[first]))
-        return torch.cat(states[2:], 1)
-
-
-def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
-    if total is None or term is None:
-        return term if total is None else total
-    return term + total
-
-
-def _take(grouped: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """The first target's share, shuffled, and the rest."""
-    if grouped is None:
-        return None, None
-    share, rest = grouped.split([1, grouped.shape[4] - 1], 4)
-    last = share.flatten(3).unflatten(3, (SHUFFLE_GROUPS, -1)).transpose(3, 4).flatten(3)
-    return last.permute(0, 3, 1, 2), rest
-
-
-def _node(shuffled: Tensor | None, plain: list[Tensor], terms: list[tuple[Tensor, Tensor]]) -> Tensor:
-    base = shuffled
-    for term in plain:
-        base = term if base is None else base + term
-    if not terms:
-        assert base is not None
-        return base
-    if base is None:
-        base = torch.zeros_like(terms[0][1])
-    coefficients, maps = zip(*terms, strict=True)
-    return _AddScaled.apply(base, torch.stack(coefficients), *maps)
+            shuffled = maps if shuffled is None else shuffled + maps
+        return Carried(shuffled, None if self.reductions is None else self.reductions(code, weights))

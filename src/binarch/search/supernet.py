@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from binarch.errors import UserError
 from binarch.models.cell_network import reductions
-from binarch.search.fast_bats import FastBatsCell
-from binarch.search.fast_darts import FastDartsCell
+from binarch.search.fast_bats import fast_bats_cell
+from binarch.search.fast_darts import fast_darts_cell
 from binarch.search.naive import NaiveCell
 from binarch.search.operations import EdgeOperations
 from binarch.spaces import Bats, Space
@@ -96,4 +96,4 @@ class Supernet(nn.Module):
 
 
 def _fast_cell(cell: NaiveCell, space: Space) -> nn.Module:
-    return FastBatsCell(cell) if isinstance(space, Bats) else FastDartsCell(cell)
+    return fast_bats_cell(cell) if isinstance(space, Bats) else fast_darts_cell(cell)

@@ -11,7 +11,7 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from binarch.errors import UserError, choose
-from binarch.nn import Binarization, ChannelShuffle, QuantConv2d, ShiftedPair, Zero, batch_norm
+from binarch.nn import Binarization, ChannelShuffle, PReLU, QuantConv2d, ShiftedPair, Zero, batch_norm
 from binarch.spaces.base import Space
 from binarch.spaces.genotype import PRIMITIVES
 from binarch.spaces.parts import SpatialMean, pool
@@ -91,7 +91,7 @@ class Bats(Space):
         if halve:
             return self._factorized_reduce(inputs, channels, search)
         body = nn.Sequential(
-            batch_norm(inputs, search=search), self.binarization.conv(inputs, channels, 1), nn.PReLU(channels)
+            batch_norm(inputs, search=search), self.binarization.conv(inputs, channels, 1), PReLU(channels)
         )
         return Residual(body) if inputs == channels else body
 
@@ -127,10 +127,10 @@ class Bats(Space):
             nn.AvgPool2d(5, pool_stride, count_include_pad=False),
             nn.BatchNorm2d(inputs),
             nn.Conv2d(inputs, 128, 1, bias=False),
-            nn.PReLU(128),
+            PReLU(128),
             nn.BatchNorm2d(128),
             nn.Conv2d(128, 768, 2, bias=False),
-            nn.PReLU(768),
+            PReLU(768),
             SpatialMean(),
             nn.Linear(768, classes),
         )
@@ -146,7 +146,7 @@ class Bats(Space):
             groups=self.groups,
         )
         body = nn.Sequential(
-            batch_norm(channels, search=search), conv, nn.PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS)
+            batch_norm(channels, search=search), conv, PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS)
         )
         return Residual(body) if stride == 1 else body
 
@@ -157,10 +157,10 @@ class Bats(Space):
         body = nn.Sequential(
             batch_norm(channels, search=search),
             conv((1, 7), (1, stride), (0, 3)),
-            nn.PReLU(channels),
+            PReLU(channels),
             batch_norm(channels, search=search),
             conv((7, 1), (stride, 1), (3, 0)),
-            nn.PReLU(channels),
+            PReLU(channels),
             ChannelShuffle(SHUFFLE_GROUPS),
         )
         return Residual(body) if stride == 1 else body
@@ -173,5 +173,5 @@ class Bats(Space):
                 self.binarization.conv(inputs, half, 1, stride=2),
                 self.binarization.conv(inputs, half, 1, stride=2),
             ),
-            nn.PReLU(channels),
+            PReLU(channels),
         )

@@ -1,0 +1,193 @@
+"""The supernet's cell with the work that candidates share done once: what both spaces have in common.
+
+What holds exactly in search mode (batch norm without affine parameters, statistics of the batch):
+
+1. What depends on the source and the stride only, such as the pooled and normalised maps, is computed once per source
+   instead of once per edge and operation.
+2. The convolutions of one kind that leave one source for several targets are one convolution.
+3. Everything that passes a map through unchanged (a skip, an inner residual) is one number times the map.
+
+A *fan* is all that leaves one source. The cell visits the sources in order and adds what their fans carry; a node is
+complete when the state before it has been visited. Parameters are those of the naive cell, rearranged.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from binarch.nn import batch_norm
+from binarch.search.naive import NaiveCell
+
+
+@final
+@dataclass(frozen=True)
+class Carried:
+    """What one fan carries, with one entry per target along dimension 1.
+
+    ``shuffled`` (N, targets, H, W, groups, C / groups) is still to be shuffled; ``plain`` is (N, targets, C, H, W).
+    """
+
+    shuffled: Tensor | None
+    plain: Tensor | None
+
+    def plus(self, other: "Carried") -> "Carried":
+        """Add what another fan carries to the same targets."""
+        return Carried(_add(self.shuffled, other.shuffled), _add(self.plain, other.plain))
+
+    def split(self) -> tuple["Carried", "Carried"]:
+        """The first target's part, and the rest."""
+        first, rest = zip(_split(self.shuffled), _split(self.plain), strict=True)
+        return Carried(*first), Carried(*rest)
+
+
+def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+    if total is None or term is None:
+        return term if total is None else total
+    return term + total
+
+
+def _split(stacked: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    if stacked is None:
+        return None, None
+    first, rest = stacked.split([1, stacked.shape[1] - 1], 1)
+    return first, rest
+
+
+@final
+class Placement:
+    """Which of a source's edges carry a primitive (``slots``), and where it stands among each one's candidates."""
+
+    def __init__(self, name: str, names: list[tuple[str, ...]]) -> None:
+        self.slots = [slot for slot, ops in enumerate(names) if name in ops]
+        self.columns = [names[slot].index(name) for slot in self.slots]
+        self.edges = len(names)
+
+    def share(self, weights: Tensor) -> Tensor:
+        """The primitive's mixture weights, one per edge that carries it, out of (edges, candidates)."""
+        return weights[self.slots, self.columns]
+
+    def spread(self, maps: Tensor) -> Tensor:
+        """Place the carrying edges' maps, stacked along dimension 1, among zeros for the other edges."""
+        if len(self.slots) == self.edges:
+            return maps
+        everywhere = maps.new_zeros((maps.shape[0], self.edges, *maps.shape[2:]))
+        return everywhere.index_copy(1, torch.tensor(self.slots, device=maps.device), maps)
+
+
+@final
+class _Direct(nn.Module):
+    """What leaves a source without filters: the map itself and its pools, each once."""
+
+    def __init__(self, names: list[tuple[str, ...]], channels: int, stride: int, passing: tuple[str, ...]) -> None:
+        super().__init__()
+        self.stride = stride
+        self.max_norm, self.avg_norm = batch_norm(channels, search=True), batch_norm(channels, search=True)
+        groups = (passing if stride == 1 else (), ("max_pool_3x3",), ("avg_pool_3x3",))
+        masks = [[[float(name in group) for name in ops] for ops in names] for group in groups]
+        self.present = [any(any(row) for row in mask) for mask in masks]
+        self.masks: Tensor
+        self.register_buffer("masks", torch.tensor(masks), persistent=False)
+
+    def forward(self, x: Tensor, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(one number per edge, the map that it multiplies), for each map that some edge carries."""
+        numbers = (weights * self.masks).sum(2)
+        terms = [(numbers[0], x)] if self.present[0] else []
+        if self.present[1]:
+            terms.append((numbers[1], self.max_norm(functional.max_pool2d(x, 3, self.stride, 1))))
+        if self.present[2]:
+            pooled = functional.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)
+            terms.append((numbers[2], self.avg_norm(pooled)))
+        return terms
+
+
+class Fan(nn.Module, ABC):
+    """The operations with filters that leave one source."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, weights: Tensor) -> Carried:
+        """Apply them to the source; ``weights`` is (edges of the source, candidates)."""
+
+
+@final
+class _AddScaled(torch.autograd.Function):
+    """``base + sum_i w_i m_i`` over maps of one shape, without a stack of maps.
+
+    Backward: ``base`` gets g, ``m_i`` gets w_i g, ``w_i`` gets <g, m_i>.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, weights: Tensor, *maps: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, *maps)
+        total = base.clone()
+        for weight, term in zip(weights, maps, strict=True):
+            total.addcmul_(weight, term)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        weights, *maps = ctx.saved_tensors
+        products = torch.stack([(grad * term).sum() for term in maps])
+        return grad, products, *(grad * weight for weight in weights)
+
+
+@final
+class FastCell(nn.Module):
+    """A :class:`~binarch.search.naive.NaiveCell`, rearranged: same parameters, same numbers.
+
+    ``fan(names, modules, stride)`` builds a source's fan from the candidates' names and modules on each of its edges;
+    ``passing`` names the primitives that let x through at stride 1; ``shuffle_groups`` is the space's channel shuffle.
+    """
+
+    def __init__(
+        self,
+        cell: NaiveCell,
+        fan: Callable[[list[tuple[str, ...]], list[nn.ModuleList], int], Fan],
+        *,
+        passing: tuple[str, ...],
+        shuffle_groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.reduction, self.shuffle_groups = cell.reduction, shuffle_groups
+        self.preprocess0, self.preprocess1 = cell.preprocess0, cell.preprocess1
+        self.nodes = cell.operations.nodes
+        ends = cell.operations.ends
+        self.edges = [[e for e, (start, _) in enumerate(ends) if start == source] for source in range(self.nodes + 1)]
+        self.fans, self.direct = nn.ModuleList(), nn.ModuleList()
+        for source, edges in enumerate(self.edges):
+            stride = 2 if cell.reduction and source < 2 else 1
+            names = [cell.operations.names[edge] for edge in edges]
+            self.fans.append(fan(names, [cell.edges[edge].operations for edge in edges], stride))
+            self.direct.append(_Direct(names, cell.channels, stride, passing))
+
+    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
+        """Compute the cell; ``weights`` is (edges, operations)."""
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        carried = Carried(None, None)
+        terms: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.nodes)]
+        for source, edges in enumerate(self.edges):
+            x, own = states[source], weights[edges]
+            first = max(source - 1, 0)
+            carried = carried.plus(self.fans[source](x, own))
+            for numbers, term in self.direct[source](x, own):
+                for node, number in enumerate(numbers, start=first):
+                    terms[node].append((number, term))
+            if source > 0:
+                done, carried = carried.split()
+                states.append(self._node(done, terms[first]))
+        return torch.cat(states[2:], 1)
+
+    def _node(self, done: Carried, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
+        base = None if done.plain is None else done.plain.squeeze(1)
+        if done.shuffled is not None:
+            last = done.shuffled.squeeze(1).flatten(3).unflatten(3, (self.shuffle_groups, -1))
+            base = _add(base, last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2))
+        if not terms:
+            assert base is not None, "an edge carries nothing at all"
+            return base
+        numbers, maps = zip(*terms, strict=True)
+        return _AddScaled.apply(torch.zeros_like(maps[0]) if base is None else base, torch.stack(numbers), *maps)
