@@ -1,0 +1,7 @@
+"""Networks and what they cost."""
+
+from binarch.models.cell_network import CellNetwork, Stem, reductions
+from binarch.models.config import NetworkConfig
+from binarch.models.costs import Costs, costs
+
+__all__ = ["CellNetwork", "Costs", "NetworkConfig", "Stem", "costs", "reductions"]

@@ -11,7 +11,7 @@ class _PReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)
-        return torch.prelu(x, slope)
+        return torch.prelu(x, slope.to(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -20,7 +20,7 @@ class _PReLU(torch.autograd.Function):
         negative = grad - positive
         # Where x <= 0, the slope's share is g x; reduce it in float32 at least, as PyTorch's own kernel does.
         slope_grad = (negative * x).sum((0, 2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
-        return torch.addcmul(positive, negative, slope.view(1, -1, 1, 1)), slope_grad.to(slope.dtype)
+        return torch.addcmul(positive, negative, slope.to(x.dtype).view(1, -1, 1, 1)), slope_grad.to(slope.dtype)
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:

@@ -1,0 +1,89 @@
+"""Random views of training images, drawn for a whole batch at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from binarch.data.images import Channels
+from binarch.errors import UserError
+
+
+def normalise(pixels: Tensor, mean: Channels, std: Channels) -> Tensor:
+    """``(pixels / 255 - mean) / std`` per channel: uint8 N x 3 x H x W to float32 of the same shape."""
+    scaled = pixels.to(torch.float32).div_(255)
+    return scaled.sub_(_per_channel(mean, scaled)).div_(_per_channel(std, scaled))
+
+
+def _per_channel(values: Channels, like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crop, horizontal flip and cutout, each drawn anew for every image.
+
+    Crop: the image is padded with ``crop_padding`` black pixels on all sides, and a window of the original
+    size is cut out at one of (2 crop_padding + 1)^2 places. Flip: mirrored, left to right, with chance 1/2.
+    Cutout (DeVries & Taylor, 2017): a square of side ``cutout`` is set to 0, the mean, after normalisation;
+    its centre is uniform over the image and its part beyond the border is lost. Zero (or ``False``) turns a
+    step off.
+    """
+
+    crop_padding: int = 4
+    """Black pixels added on each side before the random crop; 0 for no crop."""
+    flip: bool = True
+    """Mirror half of the images left to right."""
+    cutout: int = 0
+    """Side of the erased square, in pixels; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for field in ("crop_padding", "cutout"):
+            if getattr(self, field) < 0:
+                raise UserError(f"{field}: {getattr(self, field)} is negative; give 0 or more pixels")
+
+    def __call__(self, pixels: Tensor, mean: Channels, std: Channels, generator: torch.Generator) -> Tensor:
+        """Turn uint8 N x 3 x H x W into normalised float32 N x 3 x H x W.
+
+        ``generator`` must live on the device of ``pixels``. All five numbers per image are always drawn, so
+        turning one step off leaves the others as they were.
+        """
+        height, width = pixels.shape[-2:]
+        top = self._draw(2 * self.crop_padding + 1, pixels, generator)
+        left = self._draw(2 * self.crop_padding + 1, pixels, generator)
+        mirrored = self._draw(2, pixels, generator)
+        centre_y = self._draw(height, pixels, generator)
+        centre_x = self._draw(width, pixels, generator)
+
+        view = normalise(self._crop(pixels, top, left, mirrored), mean, std)
+        if self.cutout:
+            erased = self._covered(centre_y, height)[:, :, None] & self._covered(centre_x, width)[:, None, :]
+            view.masked_fill_(erased[:, None], 0.0)
+        return view
+
+    @staticmethod
+    def _draw(choices: int, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """One number in 0..choices - 1 per image."""
+        return torch.randint(choices, (len(pixels),), generator=generator, device=pixels.device)
+
+    def _crop(self, pixels: Tensor, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+        """Cut windows at (top, left) and mirror some of them, in one indexing operation."""
+        if not self.crop_padding and not self.flip:
+            return pixels
+        count, channels, height, width = pixels.shape
+        padded = functional.pad(pixels, (self.crop_padding,) * 4)
+        rows = top[:, None] + torch.arange(height, device=pixels.device)
+        columns = torch.arange(width, device=pixels.device).expand(count, width)
+        if self.flip:  # reading a window's columns from right to left mirrors it
+            columns = torch.where(mirrored[:, None] == 1, width - 1 - columns, columns)
+        columns = left[:, None] + columns
+        image = torch.arange(count, device=pixels.device)[:, None, None, None]
+        channel = torch.arange(channels, device=pixels.device)[None, :, None, None]
+        return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+    def _covered(self, centre: Tensor, size: int) -> Tensor:
+        """N x size: whether a position of one axis is one of the ``cutout`` that surround ``centre``."""
+        start = (centre - self.cutout // 2)[:, None]
+        position = torch.arange(size, device=centre.device)
+        return (position >= start) & (position < start + self.cutout)

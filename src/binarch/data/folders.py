@@ -1,0 +1,98 @@
+"""Class folders: one folder per class, image files inside.
+
+The folder is listed here and not by the ``imagefolder`` builder of Hugging Face ``datasets``. That builder
+keeps a table of the folder in a cache, guesses splits from words in file names (``cat/test_3.png`` becomes
+a test image), and drops the labels when files lie at unequal depth. A listing has no copy to go stale, and an
+error can name the file.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import final
+
+import PIL.Image
+import torch
+from torch import Tensor
+
+from binarch.data.source import TEST_NAMES, Picture, Source, Split
+from binarch.errors import UserError
+
+
+@final
+class FolderSplit(Split):
+    """Image files with their classes."""
+
+    def __init__(self, files: list[Path], labels: list[int]) -> None:
+        self._files = files
+        self._labels = torch.tensor(labels, dtype=torch.int64)
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each file, by its folder."""
+        return self._labels
+
+    def pictures(self, wanted: Tensor) -> Iterator[Picture]:
+        """The files."""
+        for index in wanted.tolist():
+            yield Picture(str(self._files[index]), self._files[index])
+
+
+def open_folder(path: Path, name: str) -> Source:
+    """Find ``path/CLASS/*.png`` (no test split), or ``path/train/CLASS/*.png`` and ``path/test/CLASS/*.png``.
+
+    Classes are the folder names, sorted. Files that are not images by their suffix, hidden files, and folders
+    without any image are passed over; images deeper inside a class folder belong to it.
+    """
+    # A folder called "train" that holds images and no folders is a class like others (trains, planes, cars).
+    divided = (path / "train").is_dir() and bool(_folders(path / "train"))
+    root = path / "train" if divided else path
+    found = _list(root)
+    classes = tuple(found)
+    if not classes:
+        raise UserError(
+            f"data {path}: no images found; expected {path / 'CLASS' / 'IMAGE.png'}, "
+            f"{path / 'train' / 'CLASS' / 'IMAGE.png'} or train-*.parquet files"
+        )
+    held_out = next((path / test for test in TEST_NAMES if divided and (path / test).is_dir()), None)
+    train = _split(root, found, classes)
+    return Source(
+        name, classes, train, None if held_out is None else lambda: _split(held_out, _list(held_out), classes)
+    )
+
+
+def _list(root: Path) -> dict[str, list[Path]]:
+    """Class name to image files, both sorted."""
+    PIL.Image.init()  # fills the table of suffixes
+    suffixes = {suffix for suffix, kind in PIL.Image.EXTENSION.items() if kind in PIL.Image.OPEN}
+    found = {}
+    for folder in _folders(root):
+        files = [
+            Path(parent, file)
+            for parent, _, names in os.walk(folder)
+            for file in names
+            if Path(file).suffix.lower() in suffixes and not _hidden(Path(parent, file).relative_to(folder))
+        ]
+        if files:
+            found[folder.name] = sorted(files)
+    return found
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _split(root: Path, found: dict[str, list[Path]], classes: tuple[str, ...]) -> FolderSplit:
+    strange = [name for name in found if name not in classes]
+    if strange:
+        raise UserError(
+            f"data {root}: class {strange[0]!r} has no training images; remove the folder or add some"
+        )
+    if not found:
+        raise UserError(f"data {root}: no images found; add class folders as in train, or remove the folder")
+    files = [file for name in found for file in found[name]]
+    return FolderSplit(files, [classes.index(name) for name in found for _ in found[name]])

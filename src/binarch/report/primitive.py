@@ -1,0 +1,118 @@
+"""How primitives are told in pictures: a short name that does not lie, and a family with its colour."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from binarch.spaces.genotype import Cell
+
+
+@dataclass(frozen=True)
+class Family:
+    """Primitives that share a colour.
+
+    ``colour`` is for lines and borders, ``tint`` for the ground of a label, ``ink`` for text on the tint.
+    Families without parameters have dashed lines, so that colour is never the only sign.
+    """
+
+    name: str
+    colour: str
+    tint: str
+    ink: str
+    dashed: bool = False
+
+
+# Hues after Okabe and Ito, which stay apart under the common kinds of colour blindness.
+CONV_3X3: Final = Family("conv 3x3", "#2f7fbf", "#e3f0fa", "#0f4672")
+CONV_5X5: Final = Family("conv 5x5", "#d55e00", "#fdebdf", "#853a00")
+CONV_7X7: Final = Family("conv 7x7", "#a8518f", "#f7e6f2", "#6b2557")
+DILATED: Final = Family("dilated conv", "#0f9b78", "#dff4ed", "#07553f")
+POOL: Final = Family("pool", "#c99700", "#fdf4d8", "#6b5000", dashed=True)
+SKIP: Final = Family("skip", "#7b8794", "#eef1f4", "#3b4754", dashed=True)
+NONE: Final = Family("none", "#b4bcc6", "#f8f9fa", "#6b7684", dashed=True)
+
+FAMILIES: Final = (CONV_3X3, CONV_5X5, CONV_7X7, DILATED, POOL, SKIP, NONE)
+
+# What the word "conv" of a primitive builds, per space.
+_CONVOLUTION: Final = {"bats": "grouped conv", "darts": "sep conv"}
+_CONV = re.compile(r"(sep|dil)_conv_(\d+x\d+)")
+_POOL = re.compile(r"(max|avg)_pool_(\d+x\d+)")
+_ROW_COLUMN = "conv_7x1_1x7"
+
+
+def family_of(primitive: str) -> Family:
+    """The family of ``primitive``; names unknown to this version are told like ``none``."""
+    if primitive == _ROW_COLUMN:
+        return CONV_7X7
+    if _POOL.fullmatch(primitive):
+        return POOL
+    conv = _CONV.fullmatch(primitive)
+    if conv and conv[1] == "dil":
+        return DILATED
+    if conv:
+        return {"3x3": CONV_3X3, "5x5": CONV_5X5}.get(conv[2], CONV_7X7)
+    return SKIP if primitive == "skip_connect" else NONE
+
+
+def label_of(primitive: str, space: str | None = None) -> str:
+    """A short label for ``primitive``.
+
+    ``sep_conv`` is a grouped convolution in the ``bats`` space and a separable one in ``darts``; without a
+    space, ``sep_conv`` reads "sep conv" as in the published figures. An unknown name is returned as it is.
+    """
+    if primitive == _ROW_COLUMN:
+        return "conv 7x1, 1x7"
+    if primitive == "skip_connect":
+        return "skip"
+    if pool := _POOL.fullmatch(primitive):
+        return f"{pool[1]} pool {pool[2]}"
+    conv = _CONV.fullmatch(primitive)
+    if conv is None:
+        return primitive
+    built = _CONVOLUTION.get(space or "")
+    if conv[1] == "dil":
+        return f"dil. {built or 'conv'} {conv[2]}"
+    return f"{built or 'sep conv'} {conv[2]}"
+
+
+def cell_statistics(cell: Cell) -> dict[str, int]:
+    """Count what a cell is made of.
+
+    Every edge falls into one of ``conv_3x3``, ``conv_5x5``, ``conv_7x7`` (the undilated convolutions, the
+    7x1-1x7 block among the last), ``dilated``, ``pools`` and ``skips``, or is a ``none``. ``parameter_free``
+    counts pools, skips and nones: a cell made of these alone is what a collapsed search returns. ``depth`` is
+    :attr:`Cell.depth`.
+    """
+
+    def count(families: Iterable[Family]) -> int:
+        return sum(family_of(edge.primitive) in families for edge in cell.edges)
+
+    return {
+        "depth": cell.depth,
+        "conv_3x3": count([CONV_3X3]),
+        "conv_5x5": count([CONV_5X5]),
+        "conv_7x7": count([CONV_7X7]),
+        "dilated": count([DILATED]),
+        "pools": count([POOL]),
+        "skips": count([SKIP]),
+        "parameter_free": count([POOL, SKIP, NONE]),
+    }
+
+
+def statistics_line(cell: Cell) -> str:
+    """:func:`cell_statistics` as one line of text, without what does not occur."""
+    counts = cell_statistics(cell)
+    words = {
+        "conv_3x3": "conv 3x3",
+        "conv_5x5": "conv 5x5",
+        "conv_7x7": "conv 7x7",
+        "dilated": "dilated",
+        "pools": "pool",
+        "skips": "skip",
+    }
+    parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key]]
+    nones = len(cell.edges) - sum(counts[key] for key in words)
+    if nones:
+        parts.append(f"{nones} none")
+    return "   ·   ".join([f"depth {counts['depth']}", *parts])

@@ -1,0 +1,138 @@
+"""The settings of a search."""
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from binarch.data import Augment, DataConfig
+from binarch.errors import UserError
+from binarch.nn import Binarization, Binarize
+from binarch.spaces import Space, build_space
+from binarch.training.config import per_stage, require
+from binarch.training.device import Device, Precision
+
+#: Softmax temperature of the ``bats`` strategy, chosen from the sweep in results/temperature.
+TEMPERATURE = 0.2
+
+
+@final
+@dataclass(frozen=True)
+class SearchStage:
+    """One supernet: its depth, how long it learns, and how many candidates per edge it hands on."""
+
+    cells: int
+    epochs: int
+    keep: int | None
+
+
+@final
+@dataclass(frozen=True)
+class SearchConfig:
+    """How cells are searched. Half of the training images teach the weights, the other half the alphas.
+
+    ``cells`` and ``epochs`` list one value per stage (a single value holds for all); ``keep`` lists how many candidates
+    per edge survive each stage but the last, and so gives the number of stages.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    strategy: Literal["bats", "darts", "random"] = "bats"
+    """How to choose: bats, darts (first order), random."""
+    space: Literal["bats", "darts"] = "bats"
+    """Which operations the primitives' names stand for."""
+    binarize: Binarize | None = None
+    """One bit during the search: none, activations, both (default: activations in the bats space, else none)."""
+    cells: tuple[int, ...] = (8,)
+    """Cells of the supernet, per stage."""
+    channels: int = 24
+    """Width of the first cells."""
+    groups: int = 12
+    """Convolution groups of the bats space."""
+    epochs: tuple[int, ...] = (50,)
+    """Epochs, per stage."""
+    keep: tuple[int, ...] = ()
+    """Candidates per edge that survive each stage but the last, e.g. 5 3."""
+    warmup_epochs: int = 0
+    """Epochs at the start of each stage in which only the weights learn."""
+    temperature: float | None = None
+    """Softmax temperature (default: the strategy's; darts has 1)."""
+    max_skips: int | None = None
+    """Most skip connections in the normal cell (default: no limit)."""
+    batch_size: int = 64
+    """Images per step, for the weights and again for the alphas."""
+    learning_rate: float = 0.025
+    """Rate of the weights (SGD, momentum 0.9) at the start; a cosine to 0.001 in each stage."""
+    weight_decay: float = 3e-4
+    """Weight decay of the weights."""
+    alpha_learning_rate: float = 3e-4
+    """Rate of the alphas (Adam)."""
+    alpha_weight_decay: float = 1e-3
+    """Weight decay of the alphas."""
+    clip: float = 5.0
+    """Largest norm of the weights' gradient."""
+    crop_padding: int = 4
+    """Pixels of padding for the random crop; 0 turns it off."""
+    flip: bool = True
+    """Mirror half of the images."""
+    seeds: tuple[int, ...] = (0,)
+    """Searches to run; with several (or with random cells) short trainings rank the results."""
+    candidates: int = 8
+    """Random cells to rank (strategy random)."""
+    rank_epochs: int = 10
+    """Epochs of the short training that ranks a result."""
+    precision: Precision = "auto"
+    """Number format of the computation."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        for name in ("cells", "epochs"):
+            per_stage(name, getattr(self, name), len(self.keep) + 1)
+        limits = (len(Space.candidates), *self.keep)
+        require(
+            all(2 <= after < before for before, after in zip(limits, self.keep, strict=False)),
+            "keep", self.keep, f"falling numbers from below {limits[0]} to 2 or more",
+        )  # fmt: skip
+        require(all(n >= 3 for n in self.cells), "cells", self.cells, "3 or more in each stage")
+        require(all(n >= 1 for n in self.epochs), "epochs", self.epochs, "1 or more in each stage")
+        require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
+        require(self.temperature is None or self.temperature > 0, "temperature", self.temperature, "above 0")
+        require(self.max_skips is None or self.max_skips >= 0, "max_skips", self.max_skips, "0 or more")
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
+        require(self.alpha_learning_rate > 0, "alpha_learning_rate", self.alpha_learning_rate, "above 0")
+        require(self.clip > 0, "clip", self.clip, "above 0")
+        require(bool(self.seeds), "seeds", self.seeds, "at least one seed")
+        require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "each seed once")
+        require(self.candidates >= 1, "candidates", self.candidates, "1 or more")
+        require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
+        if self.strategy != "bats" and self.temperature is not None:
+            raise UserError(f"temperature: {self.temperature} is for strategy bats; {self.strategy} has none")
+
+    @property
+    def stages(self) -> tuple[SearchStage, ...]:
+        """The stages, one object each."""
+        count = len(self.keep) + 1
+        columns = per_stage("cells", self.cells, count), per_stage("epochs", self.epochs, count)
+        return tuple(SearchStage(*values) for values in zip(*columns, (*self.keep, None), strict=True))
+
+    @property
+    def binarization(self) -> Binarize:
+        """What carries one bit during the search."""
+        if self.binarize is not None:
+            return self.binarize
+        return "activations" if self.space == "bats" else "none"
+
+    @property
+    def softmax_temperature(self) -> float:
+        """The temperature in force."""
+        if self.temperature is not None:
+            return self.temperature
+        return TEMPERATURE if self.strategy == "bats" else 1.0
+
+    @property
+    def augment(self) -> Augment:
+        """The augmentation of both halves."""
+        return Augment(self.crop_padding, self.flip, 0)
+
+    def build_space(self) -> Space:
+        """The space with its convolutions set to the search's binarization."""
+        return build_space(self.space, Binarization(self.binarization), self.groups)

@@ -1,0 +1,221 @@
+"""The bilevel gradient search that ``bats`` and ``darts`` share (DARTS, first order).
+
+Per step: one batch of the validation half moves the alphas down the gradient of its loss at the current weights (Adam),
+then one batch of the training half moves the weights (SGD). A stage has a supernet of its own; the next stage begins
+with new weights and alphas on the candidates that survived (P-DARTS).
+"""
+
+from typing import Any, final
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from binarch.data import Batches, Dataset, Images, derive_seed, split
+from binarch.runs import RunFolder
+from binarch.search.config import SearchConfig
+from binarch.search.derive import derive_cell, entropy, one_hot, parameter_free, shrink
+from binarch.search.operations import EdgeOperations
+from binarch.search.supernet import Mixture, Supernet
+from binarch.spaces import Genotype, Space
+from binarch.training.device import make_fabric
+from binarch.training.display import Display
+from binarch.training.evaluate import evaluate
+from binarch.training.loop import Loop, Task
+from binarch.training.schedule import cosine
+
+#: Where the cosine of the weights' rate ends (DARTS).
+FINAL_LEARNING_RATE = 0.001
+
+
+@final
+class _SearchTask(Task):
+    """One stage of a search: a supernet and its two optimizers."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        seed: int,
+        index: int,
+        dataset: Dataset,
+        halves: tuple[Images, Images],
+        fabric: Fabric,
+        folder: RunFolder,
+        names: dict[str, list[list[str]]] | None,
+    ) -> None:
+        self.config, self.seed, self.index, self.dataset, self.folder = config, seed, index, dataset, folder
+        self.stage = config.stages[index]
+        count = len(config.stages)
+        self.title = f"search seed {seed}" + (f" stage {index + 1}/{count}" if count > 1 else "")
+        self.validation = halves[1]
+        self.weight_batches, self.alpha_batches = (
+            Batches(
+                half, dataset.mean, dataset.std, config.batch_size, derive_seed(seed, index, purpose), config.augment
+            )
+            for half, purpose in zip(halves, ("weights", "alphas"), strict=True)
+        )
+        self.epochs, self.steps = self.stage.epochs, min(len(self.weight_batches), len(self.alpha_batches))
+        self.batch_size = self.weight_batches.batch_size
+        self.fabric = fabric
+        self.supernet = self._supernet(names)
+        self.weights = self.supernet.weight_parameters()
+        sgd = torch.optim.SGD(self.weights, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
+        adam = torch.optim.Adam(
+            self.supernet.architecture_parameters(),
+            lr=config.alpha_learning_rate,
+            betas=(0.5, 0.999),
+            weight_decay=config.alpha_weight_decay,
+        )
+        self.network, self.sgd, self.adam = fabric.setup(self.supernet, sgd, adam)
+
+    def _supernet(self, names: dict[str, list[list[str]]] | None) -> Supernet:
+        space: Space = self.config.build_space()
+        full = EdgeOperations.full(space.candidates)
+        operations = {
+            kind: full if names is None else EdgeOperations(full.nodes, tuple(tuple(ops) for ops in names[kind]))
+            for kind in ("normal", "reduce")
+        }
+        torch.manual_seed(derive_seed(self.seed, self.index, "supernet"))
+        supernet = Supernet(
+            space,
+            operations,
+            channels=self.config.channels,
+            cells=self.stage.cells,
+            classes=len(self.dataset.classes),
+            temperature=self.config.softmax_temperature,
+        )
+        return supernet.to(memory_format=torch.channels_last)
+
+    def step(self, epoch: int, step: int) -> Tensor:
+        if epoch >= self.config.warmup_epochs:
+            self._alpha_step(epoch, step)
+        return self._weight_step(epoch, step)
+
+    def _alpha_step(self, epoch: int, step: int) -> None:
+        x, y = self.alpha_batches.get(epoch, step)
+        loss = functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), y)
+        alphas = self.supernet.architecture_parameters()
+        for alpha, gradient in zip(alphas, torch.autograd.grad(loss, alphas), strict=True):
+            alpha.grad = gradient
+        self.adam.step()
+        self.adam.zero_grad()
+
+    def _weight_step(self, epoch: int, step: int) -> Tensor:
+        x, y = self.weight_batches.get(epoch, step)
+        rate = cosine(self.config.learning_rate, FINAL_LEARNING_RATE, (epoch + step / self.steps) / self.epochs)
+        for group in self.sgd.param_groups:
+            group["lr"] = rate
+        logits = self.network(x.contiguous(memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits, y)
+        gradients = torch.autograd.grad(loss, self.weights)
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient
+        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.sgd.step()
+        correct = (logits.detach().argmax(1) == y).sum()
+        return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
+
+    def genotype(self) -> Genotype:
+        """What the current mixture derives to."""
+        mixture, operations = self.supernet.mixture(), self.supernet.operations
+        return Genotype(
+            derive_cell(mixture.normal, operations["normal"], self.config.max_skips),
+            derive_cell(mixture.reduce, operations["reduce"]),
+        )
+
+    def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
+        loss, correct, count = sums
+        genotype, mixture, operations = self.genotype(), self.supernet.mixture(), self.supernet.operations
+        done = sum(stage.epochs for stage in self.config.stages[: self.index])
+        self.folder.write_json(f"genotypes/epoch_{done + epoch:03d}.json", genotype.to_dict())
+        score = evaluate(self.network, self.validation, self.dataset)
+        return {
+            "phase": "search",
+            "seed": self.seed,
+            "stage": self.index,
+            "stage_name": f"stage {self.index + 1}" if len(self.config.stages) > 1 else "search",
+            "epoch": epoch,
+            "global_epoch": done + epoch,
+            "lr": cosine(self.config.learning_rate, FINAL_LEARNING_RATE, epoch / self.epochs),
+            "train_loss": loss / count,
+            "train_accuracy": correct / count,
+            "validation_loss": score.loss,
+            "validation_accuracy": score.accuracy,
+            "entropy_normal": entropy(mixture.normal),
+            "entropy_reduce": entropy(mixture.reduce),
+            "entropy_max": float(torch.tensor(float(operations["normal"].width)).log()),
+            "parameter_free_normal": parameter_free(genotype.normal),
+            "parameter_free_reduce": parameter_free(genotype.reduce),
+            "alphas_normal": [[round(w, 6) for w in row] for row in mixture.normal.tolist()],
+            "alphas_reduce": [[round(w, 6) for w in row] for row in mixture.reduce.tolist()],
+            "operations_normal": [list(ops) for ops in operations["normal"].names],
+            "operations_reduce": [list(ops) for ops in operations["reduce"].names],
+        }
+
+    def derived_accuracy(self) -> float:
+        """Accuracy on the validation half of the supernet with nothing but the derived edges, weights as they are.
+
+        The distance to the mixture's accuracy is the discretization gap, which the temperature is meant to close.
+        """
+        genotype, operations = self.genotype(), self.supernet.operations
+        mixture = Mixture(
+            one_hot(genotype.normal, operations["normal"], self.supernet.alphas_normal),
+            one_hot(genotype.reduce, operations["reduce"], self.supernet.alphas_reduce),
+        )
+        return evaluate(self.network, self.validation, self.dataset, mixture=mixture).accuracy
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "supernet": self.supernet.state_dict(), "sgd": self.sgd.state_dict(), "adam": self.adam.state_dict()
+        }  # fmt: skip
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self.sgd.load_state_dict(state["sgd"])
+        self.adam.load_state_dict(state["adam"])
+
+    def carry(self) -> dict[str, list[list[str]]]:
+        """The candidates that survive this stage."""
+        assert self.stage.keep is not None
+        mixture, operations = self.supernet.mixture(), self.supernet.operations
+        weights = {"normal": mixture.normal, "reduce": mixture.reduce}
+        kept = {kind: shrink(weights[kind], operations[kind], self.stage.keep) for kind in weights}
+        return {kind: [list(ops) for ops in kept[kind].names] for kind in kept}
+
+
+def halves(dataset: Dataset, seed: int, fabric: Fabric) -> tuple[Images, Images]:
+    """The training images in two class-balanced halves, on the device."""
+    images = dataset.train.to(fabric.device)
+    first, second = split(images.labels.cpu(), 0.5, seed)
+    return images.subset(first.to(fabric.device)), images.subset(second.to(fabric.device))
+
+
+def search_gradient(
+    config: SearchConfig, seed: int, dataset: Dataset, folder: RunFolder, display: Display
+) -> Genotype:
+    """Run one seed of a gradient search in its own folder; a finished one is read back."""
+    if folder.has("result.json"):
+        return Genotype.load(folder / "genotype.json")
+    fabric = make_fabric(config.device, config.precision)
+    parts = halves(dataset, seed, fabric)
+
+    def build(index: int) -> Any:
+        return lambda names: _SearchTask(config, seed, index, dataset, parts, fabric, folder, names)
+
+    display = display.into(folder / "log.txt")
+    task = Loop(folder, display, seed, [build(index) for index in range(len(config.stages))]).run()
+    assert isinstance(task, _SearchTask)
+    genotype = task.genotype()
+    rows = folder.metrics()
+    folder.write_json("genotype.json", genotype.to_dict())
+    folder.write_json(
+        "result.json",
+        {
+            "search_seconds": round(sum(row["seconds"] for row in rows), 1),
+            "epochs": len(rows),
+            "supernet_validation_accuracy": rows[-1]["validation_accuracy"],
+            "derived_validation_accuracy": task.derived_accuracy(),
+        },
+    )
+    return genotype

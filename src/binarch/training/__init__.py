@@ -1,0 +1,9 @@
+"""How a network is fitted."""
+
+from binarch.training.config import TrainConfig, TrainStage
+from binarch.training.display import Display
+from binarch.training.evaluate import Score, evaluate
+from binarch.training.fit import train
+from binarch.training.loop import Interrupted, Loop, Task
+
+__all__ = ["Display", "Interrupted", "Loop", "Score", "Task", "TrainConfig", "TrainStage", "evaluate", "train"]

@@ -1,0 +1,113 @@
+"""The settings of a training."""
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+from binarch.data import Augment, DataConfig
+from binarch.errors import UserError
+from binarch.models import NetworkConfig
+from binarch.nn import Binarize
+from binarch.training.device import Device, Precision
+
+_STAGE_NAMES = {"none": "real-valued", "activations": "binary activations", "both": "binary activations and weights"}
+
+
+@final
+@dataclass(frozen=True)
+class TrainStage:
+    """One stage: the network's binarization and how long and how fast it learns."""
+
+    binarize: Binarize
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def name(self) -> str:
+        """What the stage trains, in words."""
+        return _STAGE_NAMES[self.binarize]
+
+
+@final
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a genotype's network is trained.
+
+    ``binarize``, ``epochs``, ``learning_rate`` and ``weight_decay`` list one value per stage; a single value holds for
+    all. Every stage starts from the weights of the one before, with a new optimizer and a cosine from its rate to 0.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    binarize: tuple[Binarize, ...] = ("activations", "both")
+    """What carries one bit in each stage: none, activations, both."""
+    epochs: tuple[int, ...] = (20, 20)
+    """Epochs of each stage."""
+    learning_rate: tuple[float, ...] = (1e-3,)
+    """Learning rate at the start of each stage."""
+    weight_decay: tuple[float, ...] = (1e-2, 0.0)
+    """Weight decay of each stage."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with momentum 0.9."""
+    batch_size: int = 96
+    """Images per step."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    drop_path: float = 0.0
+    """Largest probability of dropping an edge; grows linearly from 0."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary head's loss."""
+    clip: float = 5.0
+    """Largest norm of the gradient."""
+    crop_padding: int = 4
+    """Pixels of padding for the random crop; 0 turns it off."""
+    flip: bool = True
+    """Mirror half of the images."""
+    cutout: int = 0
+    """Side of the square that is cut out of each image; 0 turns it off."""
+    validation: float = 0.1
+    """Share of the training images held out for validation; 0 trains on all."""
+    precision: Precision = "auto"
+    """Number format of the computation."""
+    device: Device = "auto"
+    """Where to compute."""
+    seed: int = 0
+    """Seed of everything random."""
+
+    def __post_init__(self) -> None:
+        if not self.binarize:
+            raise UserError("binarize: no stage is given; name at least one of none, activations, both")
+        for name in ("epochs", "learning_rate", "weight_decay"):
+            per_stage(name, getattr(self, name), len(self.binarize))
+        require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
+        require(all(n >= 1 for n in self.epochs), "epochs", self.epochs, "1 or more in each stage")
+        require(all(rate > 0 for rate in self.learning_rate), "learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.validation < 1, "validation", self.validation, "from 0 to below 1")
+        require(0 <= self.drop_path < 1, "drop_path", self.drop_path, "from 0 to below 1")
+        require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "from 0 to below 1")
+        require(self.clip > 0, "clip", self.clip, "above 0")
+
+    @property
+    def stages(self) -> tuple[TrainStage, ...]:
+        """The stages, one object each."""
+        count = len(self.binarize)
+        columns = (per_stage(n, getattr(self, n), count) for n in ("epochs", "learning_rate", "weight_decay"))
+        return tuple(TrainStage(*values) for values in zip(self.binarize, *columns, strict=True))
+
+    @property
+    def augment(self) -> Augment:
+        """The augmentation of training images."""
+        return Augment(self.crop_padding, self.flip, self.cutout)
+
+
+def per_stage(name: str, values: tuple, count: int) -> tuple:
+    """``values`` for ``count`` stages; one value stands for all."""
+    if len(values) not in (1, count):
+        raise UserError(f"{name}: {len(values)} values for {count} stages; give one, or {count}")
+    return values * count if len(values) == 1 else values
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """Raise a :class:`UserError` unless ``condition``."""
+    if not condition:
+        raise UserError(f"{name}: {value} is not possible; use {allowed}")

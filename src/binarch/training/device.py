@@ -1,0 +1,26 @@
+"""Where and in which precision a run computes: Lightning Fabric for one device."""
+
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from binarch.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "32", "bf16"]
+
+
+def make_fabric(device: Device, precision: Precision) -> Fabric:
+    """One device, ready.
+
+    ``auto`` takes the GPU where there is one. In ``auto`` precision a GPU computes in bfloat16 with float32 weights,
+    a CPU in float32 (bfloat16 pays only on processors with AVX512-BF16 or AMX: ask for it there). bfloat16 holds
+    integers exactly up to 256 only, so sums of +-1 over larger receptive fields are rounded in training.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine or this build of torch has no GPU; use --device cpu or auto")
+    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        precision = "bf16" if accelerator == "cuda" else "32"
+    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")

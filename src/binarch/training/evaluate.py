@@ -1,0 +1,34 @@
+"""Loss and accuracy of a network on images."""
+
+from typing import Any, final
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from binarch.data import Dataset, Images, evaluation_batches
+
+
+@final
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy in nats, and the share of correct answers."""
+
+    loss: float
+    accuracy: float
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, images: Images, dataset: Dataset, batch_size: int = 250, **arguments: Any) -> Score:
+    """Score ``network`` in evaluation mode on ``images``, normalised as ``dataset`` says; the mode is put back."""
+    training = network.training
+    network.eval()
+    sums = torch.zeros(2, dtype=torch.float64)
+    for x, y in evaluation_batches(images, dataset.mean, dataset.std, batch_size):
+        logits = network(x.contiguous(memory_format=torch.channels_last), **arguments).float()
+        loss = functional.cross_entropy(logits, y, reduction="sum")
+        sums = sums.to(loss.device) + torch.stack([loss.double(), (logits.argmax(1) == y).sum().double()])
+    network.train(training)
+    loss, correct = (sums / len(images)).tolist()
+    return Score(loss, correct)

@@ -1,0 +1,62 @@
+from collections import Counter
+
+import pytest
+
+from binarch.report import cell_statistics
+from binarch.report.primitive import FAMILIES, family_of, label_of, statistics_line
+from binarch.spaces.genotype import PRIMITIVES, Cell, Edge
+from binarch.spaces.published import PUBLISHED, published
+
+
+def test_statistics_of_darts_v2() -> None:
+    genotype = published("darts-v2")
+    assert cell_statistics(genotype.normal) == {
+        "depth": 2, "conv_3x3": 5, "conv_5x5": 0, "conv_7x7": 0,
+        "dilated": 1, "pools": 0, "skips": 2, "parameter_free": 2,
+    }  # fmt: skip
+    assert cell_statistics(genotype.reduce) == {
+        "depth": 2, "conv_3x3": 0, "conv_5x5": 0, "conv_7x7": 0,
+        "dilated": 0, "pools": 5, "skips": 3, "parameter_free": 8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_edge_is_counted_once(name: str) -> None:
+    for cell in (published(name).normal, published(name).reduce):
+        counts = cell_statistics(cell)
+        families = ("conv_3x3", "conv_5x5", "conv_7x7", "dilated", "pools", "skips")
+        assert sum(counts[family] for family in families) == len(cell.edges)
+        assert counts["parameter_free"] == counts["pools"] + counts["skips"]
+
+
+def test_none_is_parameter_free_and_told() -> None:
+    cell = Cell(((Edge("none", 0), Edge("skip_connect", 1)),), (2,))
+    assert cell_statistics(cell)["parameter_free"] == 2
+    assert [part.strip() for part in statistics_line(cell).split("·")] == ["depth 1", "1 skip", "1 none"]
+
+
+@pytest.mark.parametrize(
+    ("primitive", "space", "label"),
+    [
+        ("sep_conv_3x3", "bats", "grouped conv 3x3"),
+        ("dil_conv_3x3", "bats", "dil. grouped conv 3x3"),
+        ("sep_conv_5x5", "darts", "sep conv 5x5"),
+        ("dil_conv_5x5", "darts", "dil. sep conv 5x5"),
+        ("dil_conv_5x5", None, "dil. conv 5x5"),
+        ("max_pool_3x3", "bats", "max pool 3x3"),
+        ("skip_connect", None, "skip"),
+        ("<b>", None, "<b>"),
+    ],
+)
+def test_labels_tell_what_is_built(primitive: str, space: str | None, label: str) -> None:
+    assert label_of(primitive, space) == label
+
+
+@pytest.mark.parametrize("space", ["bats", "darts", None])
+def test_labels_tell_primitives_apart(space: str | None) -> None:
+    assert len({label_of(primitive, space) for primitive in PRIMITIVES}) == len(PRIMITIVES)
+
+
+def test_families_have_their_own_colours_and_all_occur() -> None:
+    assert len({family.colour for family in FAMILIES}) == len(FAMILIES)
+    assert Counter(family_of(primitive) for primitive in PRIMITIVES).keys() == set(FAMILIES)
