@@ -1,1 +1,3 @@
-"""Binary architecture search."""
+"""Binary architecture search: find, train, measure and look at networks with 1-bit weights and activations."""
+
+__version__ = "0.1.0"

@@ -25,11 +25,14 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from cattrs import Converter
 
 from binarch.errors import UserError
+
+T = TypeVar("T")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -65,6 +68,29 @@ class RunFolder:
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
+
+    def claim(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Begin a run with ``config``, or continue the one that was begun with it.
+
+        A folder that holds a run is touched only with ``resume``, and only if its settings are the same (device and
+        place of the data may differ): anything else is a :class:`UserError`, before a byte is written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path}: is a file; give a folder")
+        if not self.has("config.json"):
+            self.write_json("config.json", config)
+            return
+        if not resume:
+            raise UserError(
+                f"--out {self.path}: holds a run already; add --resume auto to continue it, or give another folder"
+            )
+        before = _flatten(self.read_json("config.json"))
+        for name, value in _flatten(json.loads(json.dumps(config))).items():
+            if before.get(name) != value and name.rpartition(".")[2] not in ("device", "data"):
+                raise UserError(
+                    f"{name}: {value!r} is not what {self.path} was begun with ({before.get(name)!r}); resume with "
+                    "the same settings, or give another --out"
+                )
 
     def child(self, name: str) -> "RunFolder":
         """A run inside this run, e.g. one seed of several."""
@@ -110,6 +136,35 @@ class RunFolder:
                 "delete it to start over, or give another --out"
             ) from None
         return dict(state)
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    parts = (_flatten(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+    return {name: item for part in parts for name, item in part.items()}
+
+
+def _converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True)
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    return converter
+
+
+def to_plain(config: Any) -> dict[str, Any]:
+    """A dataclass of settings as plain containers, for JSON."""
+    return dict(_converter().unstructure(config))
+
+
+def from_plain(value: Mapping[str, Any], kind: type[T], where: Path) -> T:
+    """Read settings back; a flaw is a :class:`UserError` that names the file."""
+    try:
+        return _converter().structure(value, kind)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where}: does not hold the settings of a {kind.__name__} ({error})") from None
 
 
 def environment() -> dict[str, Any]:

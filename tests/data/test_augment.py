@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import Tensor
+
 from binarch.data import Augment, normalise
 from binarch.errors import UserError
-from torch import Tensor
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -16,7 +17,9 @@ def augmented(augment: Augment, pixels: Tensor, seed: int = 0) -> Tensor:
     return augment(pixels, MEAN, STD, torch.Generator().manual_seed(seed))
 
 
-def reference(image: Tensor, top: int, left: int, flip: bool, centre: tuple[int, int] | None, augment) -> Tensor:
+def reference(
+    image: Tensor, top: int, left: int, flip: bool, centre: tuple[int, int] | None, augment
+) -> Tensor:
     """One image, pixel by pixel."""
     size, padding, out = image.shape[-1], augment.crop_padding, torch.zeros(3, *image.shape[1:])
     for channel in range(3):
@@ -36,7 +39,13 @@ def reference(image: Tensor, top: int, left: int, flip: bool, centre: tuple[int,
 
 @pytest.mark.parametrize(
     "augment",
-    [Augment(1, True, 0), Augment(2, False, 0), Augment(0, True, 2), Augment(0, False, 3), Augment(1, True, 3)],
+    [
+        Augment(1, True, 0),
+        Augment(2, False, 0),
+        Augment(0, True, 2),
+        Augment(0, False, 3),
+        Augment(1, True, 3),
+    ],
 )
 def test_every_sample_is_a_reference_view_and_every_view_occurs(augment: Augment) -> None:
     image = noise(1, 4)
@@ -77,7 +86,6 @@ def test_cutout_16_erases_64_to_256_of_32x32_around_a_uniform_centre() -> None:
     assert int(areas.min()) == 64
     assert int(areas.max()) == 256
     assert torch.equal(areas, erased[:, 0].any(2).sum(1) * erased[:, 0].any(1).sum(1))  # a rectangle
-    # Along one axis 8 + c of 16 positions survive near a border: the mean length is (17 * 16 + 2 * 92 - 16 + 8) / 32
     lengths = [min(32, c + 8) - max(0, c - 8) for c in range(32)]
     assert abs(float(areas.double().mean()) - (sum(lengths) / 32) ** 2) < 4
 
@@ -100,7 +108,9 @@ def test_generator_alone_decides_and_pixels_are_left_alone() -> None:
 
 def test_normalise_is_the_formula() -> None:
     pixels = noise(2, 4)
-    expected = (pixels.double() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
+    expected = (pixels.double() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(
+        1, 3, 1, 1
+    )
     torch.testing.assert_close(normalise(pixels, MEAN, STD).double(), expected, atol=1e-5, rtol=1e-5)
     assert normalise(pixels, MEAN, STD).dtype == torch.float32
     assert torch.equal(augmented(Augment(0, False, 0), pixels), normalise(pixels, MEAN, STD))

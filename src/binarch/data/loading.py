@@ -48,9 +48,9 @@ _KNOWN = {
 class DataConfig:
     """Which images to use, and at which size."""
 
-    name: str = "digits"
+    dataset: str = "digits"
     """A name of the catalogue (digits, cifar10, cifar100) or of a set on the Hugging Face hub."""
-    path: Path | None = None
+    data: Path | None = None
     """A folder of class folders or of parquet files; read instead of the network."""
     image_size: int | None = None
     """Side of the square images in pixels, a multiple of 4; by default that of the files, or 32."""
@@ -77,7 +77,7 @@ def load(config: DataConfig, seed: int = 0) -> Dataset:
     source is a :class:`UserError`.
     """
     source = _find(config)
-    known = _KNOWN.get(config.name)
+    known = _KNOWN.get(config.dataset)
     labels = source.train.labels
     _check_classes(source, labels, known)
     chosen = torch.arange(len(labels)) if config.limit is None else limited(labels, config.limit, seed)
@@ -90,12 +90,12 @@ def load(config: DataConfig, seed: int = 0) -> Dataset:
 
 
 def _find(config: DataConfig) -> Source:
-    if config.path is not None:
-        return _open_path(config.path, config.name)
-    if config.name == "digits":
+    if config.data is not None:
+        return _open_path(config.data, config.dataset)
+    if config.dataset == "digits":
         return open_digits()
-    known = _KNOWN.get(config.name)
-    return open_hub(known.hub_name if known else config.name, config.name)
+    known = _KNOWN.get(config.dataset)
+    return open_hub(known.hub_name if known else config.dataset, config.dataset)
 
 
 def _open_path(path: Path, name: str) -> Source:
@@ -103,7 +103,7 @@ def _open_path(path: Path, name: str) -> Source:
     if not path.is_dir():
         kind = "is not a folder" if path.exists() else "does not exist"
         raise UserError(f"data {path}: {kind}; give a folder of class folders or of train-*.parquet files")
-    if name == DataConfig.name:
+    if name == DataConfig.dataset:
         name = path.resolve().name
     # metadata.parquet is how an image folder describes its files; it holds no images.
     files = sorted(

@@ -175,18 +175,15 @@ def _values(
 
 
 def _stream(files: list[str], columns: list[str] | None) -> Any:
-    """The parquet ``files`` as an iterable table; the loader's lock file goes to a folder that is removed."""
+    """The parquet ``files`` as an iterable table.
+
+    ``datasets.load_dataset`` would do, but it reports each use to a server, even of local files. The loader's
+    lock file goes to a folder that is removed.
+    """
     import datasets
 
     with _quiet(), tempfile.TemporaryDirectory() as cache:
-        return datasets.load_dataset(
-            "parquet",
-            data_files={"train": files},
-            split="train",
-            columns=columns,
-            streaming=True,
-            cache_dir=cache,
-        )
+        return datasets.IterableDataset.from_parquet(files, columns=columns, cache_dir=cache)
 
 
 def _split_name(relative: Path) -> str:

@@ -22,7 +22,7 @@ def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: 
     """One genotype per seed."""
     return {
         f"seed-{seed}": search_gradient(config, seed, dataset, folder.child(f"seed-{seed}"), display)
-        for seed in config.seeds
+        for seed in config.seed
     }
 
 

@@ -72,7 +72,7 @@ class SearchConfig:
     """Pixels of padding for the random crop; 0 turns it off."""
     flip: bool = True
     """Mirror half of the images."""
-    seeds: tuple[int, ...] = (0,)
+    seed: tuple[int, ...] = (0,)
     """Searches to run; with several (or with random cells) short trainings rank the results."""
     candidates: int = 8
     """Random cells to rank (strategy random)."""
@@ -100,8 +100,8 @@ class SearchConfig:
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.alpha_learning_rate > 0, "alpha_learning_rate", self.alpha_learning_rate, "above 0")
         require(self.clip > 0, "clip", self.clip, "above 0")
-        require(bool(self.seeds), "seeds", self.seeds, "at least one seed")
-        require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "each seed once")
+        require(bool(self.seed), "seed", self.seed, "at least one")
+        require(len(set(self.seed)) == len(self.seed), "seed", self.seed, "each seed once")
         require(self.candidates >= 1, "candidates", self.candidates, "1 or more")
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
         if self.strategy != "bats" and self.temperature is not None:

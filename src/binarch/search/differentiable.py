@@ -93,24 +93,23 @@ class _SearchTask(Task):
         return self._weight_step(epoch, step)
 
     def _alpha_step(self, epoch: int, step: int) -> None:
+        self.supernet.learn("alphas")
         x, y = self.alpha_batches.get(epoch, step)
         loss = functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), y)
-        alphas = self.supernet.architecture_parameters()
-        for alpha, gradient in zip(alphas, torch.autograd.grad(loss, alphas), strict=True):
-            alpha.grad = gradient
-        self.adam.step()
         self.adam.zero_grad()
+        self.fabric.backward(loss)
+        self.adam.step()
 
     def _weight_step(self, epoch: int, step: int) -> Tensor:
+        self.supernet.learn("weights")
         x, y = self.weight_batches.get(epoch, step)
         rate = cosine(self.config.learning_rate, FINAL_LEARNING_RATE, (epoch + step / self.steps) / self.epochs)
         for group in self.sgd.param_groups:
             group["lr"] = rate
         logits = self.network(x.contiguous(memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits, y)
-        gradients = torch.autograd.grad(loss, self.weights)
-        for weight, gradient in zip(self.weights, gradients, strict=True):
-            weight.grad = gradient
+        self.sgd.zero_grad()
+        self.fabric.backward(loss)
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.sgd.step()
         correct = (logits.detach().argmax(1) == y).sum()

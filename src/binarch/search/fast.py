@@ -37,7 +37,7 @@ class Carried:
 
     def plus(self, other: "Carried") -> "Carried":
         """Add what another fan carries to the same targets."""
-        return Carried(_add(self.shuffled, other.shuffled), _add(self.plain, other.plain))
+        return Carried(add(self.shuffled, other.shuffled), add(self.plain, other.plain))
 
     def split(self) -> tuple["Carried", "Carried"]:
         """The first target's part, and the rest."""
@@ -45,7 +45,8 @@ class Carried:
         return Carried(*first), Carried(*rest)
 
 
-def _add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+def add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+    """The sum of what is there."""
     if total is None or term is None:
         return term if total is None else total
     return term + total
@@ -185,7 +186,7 @@ class FastCell(nn.Module):
         base = None if done.plain is None else done.plain.squeeze(1)
         if done.shuffled is not None:
             last = done.shuffled.squeeze(1).flatten(3).unflatten(3, (self.shuffle_groups, -1))
-            base = _add(base, last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2))
+            base = add(base, last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2))
         if not terms:
             assert base is not None, "an edge carries nothing at all"
             return base

@@ -5,17 +5,22 @@ Beside what :mod:`binarch.search.fast` tells, these hold exactly:
 1. BN(x) and sign(BN(x)) are the same for all convolutions that leave a source.
 2. PReLU is positively homogeneous and mixture weights are not negative: w PReLU(W * b) = PReLU((w W) * b). So the
    mixture weight, like the learned output scale, multiplies a filter and not a map.
-3. The shuffle is a permutation: it moves behind the sum over edges and operations, once per node.
+3. With F = w W and z = F * b the gradient of the mixture weight is <dL/dz, z> / w. While only the alphas learn, no
+   filter gradient has to be computed for it.
+4. A convolution with dilation 2 never mixes even with odd rows or columns: it is an undilated one on the four phases
+   of the map, side by side in the batch. With stride 2 only one phase is asked for, a quarter of the work.
+5. The shuffle is a permutation: it moves behind the sum over edges and operations, once per node.
 """
 
-from typing import final
+from collections.abc import Iterable
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from binarch.nn import QuantConv2d, batch_norm, prelu, shifted
-from binarch.search.fast import Carried, Fan, FastCell, Placement
+from binarch.search.fast import Carried, Fan, FastCell, Placement, add
 from binarch.search.naive import NaiveCell
 from binarch.spaces.bats import SHUFFLE_GROUPS, Residual
 
@@ -28,16 +33,38 @@ def fast_bats_cell(cell: NaiveCell) -> FastCell:
 
 
 @final
+class _Shared(torch.autograd.Function):
+    """z that was computed with the mixture weight in its filters, as a function of that weight (identity 3).
+
+    Forward z; backward dL/dz, and dL/dw_e = <dL/dz, z> / w_e over the channels of edge e.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(z, factor)
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        z, factor = ctx.saved_tensors
+        products = (grad * z).sum((0, 2, 3))
+        return grad, torch.where(factor == 0, 0.0, products / factor)
+
+
+@final
 class _StackedConv(nn.Module):
     """The same convolution of several edges as one: filters ordered (group, edge, filter of the group).
 
-    The input is not repeated: each group of input channels feeds the filters of all edges.
+    The input is not repeated: each group of input channels feeds the filters of all edges. A dilated convolution
+    expects the phases of its input (identity 4).
     """
 
     def __init__(self, convs: list[QuantConv2d]) -> None:
         super().__init__()
         first = convs[0]
-        self.stride, self.padding, self.dilation = first.stride, first.padding, first.dilation
+        self.dilated = first.dilation == 2
+        self.stride = 1 if self.dilated else first.stride
+        self.padding = first.padding // 2 if self.dilated else first.padding
         self.groups, self.edges = first.groups, len(convs)
         self.weight_quantizer = first.weight_quantizer
         self.weight = _stack([conv.weight for conv in convs], self.groups)
@@ -48,10 +75,27 @@ class _StackedConv(nn.Module):
         """Convolve the quantized input; ``share`` is one mixture weight per edge."""
         factor = share.view(1, -1, 1).expand(self.groups, -1, len(self.weight) // (self.groups * self.edges))
         factor = factor.reshape(-1)
+        weights_learn = self.weight.requires_grad
+        multiplier = factor if weights_learn else factor.detach()
         if self.scale is not None:
-            factor = factor * self.scale
-        filters = self.weight_quantizer(self.weight) * factor.view(-1, 1, 1, 1)
-        return functional.conv2d(code, filters, None, self.stride, self.padding, self.dilation, self.groups)
+            multiplier = multiplier * self.scale
+        filters = self.weight_quantizer(self.weight) * multiplier.view(-1, 1, 1, 1)
+        maps = functional.conv2d(code, filters, None, self.stride, self.padding, 1, self.groups)
+        return maps if weights_learn or not factor.requires_grad else _Shared.apply(maps, factor)
+
+
+def _phases(x: Tensor) -> Tensor:
+    """The four phases of (N, C, H, W), even and odd rows and columns, as (4 N, C, ceil(H/2), ceil(W/2))."""
+    n, c, h, w = x.shape
+    last = functional.pad(x, (0, w % 2, 0, h % 2)).permute(0, 2, 3, 1)
+    split = last.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+    return split.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
+
+
+def _merge(phases: Tensor, height: int, width: int) -> Tensor:
+    """Undo :func:`_phases` on a channels-last map, (4 N, h, w, C) -> (N, H, W, C)."""
+    split = phases.unflatten(0, (2, 2, -1)).permute(2, 3, 0, 4, 1, 5)
+    return split.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
 def _stack(tensors: list[Tensor], groups: int) -> nn.Parameter:
@@ -70,10 +114,12 @@ class _Convolutions(nn.Module):
         self.slope = _stack([body[2].weight for body in bodies], self.conv.groups)
 
     def forward(self, code: Tensor, weights: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, edges, H', W', groups, C / groups), not yet shuffled."""
-        maps = prelu(self.conv(code, self.placement.share(weights)), self.slope)
-        maps = maps.permute(0, 2, 3, 1).unflatten(3, (self.conv.groups, self.conv.edges, -1))
-        return self.placement.spread(maps.movedim(4, 1))
+        """(N, C, H, W) -> (N, H', W', groups x edges x filters), not yet shuffled."""
+        maps = prelu(self.conv(code, self.placement.share(weights)), self.slope).permute(0, 2, 3, 1)
+        if len(self.placement.slots) == self.placement.edges:
+            return maps
+        apart = maps.unflatten(3, (self.conv.groups, self.conv.edges, -1)).movedim(4, 1)
+        return self.placement.spread(apart).movedim(1, 4).flatten(3)
 
 
 @final
@@ -101,7 +147,8 @@ class _BatsFan(Fan):
 
     def __init__(self, names: list[tuple[str, ...]], modules: list[nn.ModuleList], stride: int) -> None:
         super().__init__()
-        self.kinds = nn.ModuleDict()
+        self.stride, self.edges, self.groups = stride, len(names), 1
+        self.kinds, self.dilated = nn.ModuleDict(), nn.ModuleDict()
         self.reductions: _Reductions | None = None
         self.norm: nn.Module = nn.Identity()
         self.quantizer: nn.Module = nn.Identity()
@@ -115,16 +162,27 @@ class _BatsFan(Fan):
                 self.reductions = _Reductions(bodies, placement)
                 conv = bodies[0][1].first
             else:
-                self.kinds[name] = _Convolutions(bodies, placement)
+                (self.dilated if name.startswith("dil") else self.kinds)[name] = _Convolutions(bodies, placement)
                 conv = bodies[0][1]
+                self.groups = conv.groups
             self.norm = batch_norm(bodies[0][0].num_features, search=True)
             self.quantizer = conv.activation_quantizer
 
     def forward(self, x: Tensor, weights: Tensor) -> Carried:
         """Binarize the source once and convolve it."""
         code = self.quantizer(self.norm(x))
-        shuffled: Tensor | None = None
-        for kind in self.kinds.values():
-            maps = kind(code, weights)
-            shuffled = maps if shuffled is None else shuffled + maps
+        total = _sum(kind(code, weights) for kind in self.kinds.values())
+        if self.dilated:
+            apart = code[..., ::2, ::2] if self.stride == 2 else _phases(code)
+            dilated = _sum(kind(apart, weights) for kind in self.dilated.values())
+            assert dilated is not None
+            total = add(total, dilated if self.stride == 2 else _merge(dilated, *code.shape[2:]))
+        shuffled = None if total is None else total.unflatten(3, (self.groups, self.edges, -1)).movedim(4, 1)
         return Carried(shuffled, None if self.reductions is None else self.reductions(code, weights))
+
+
+def _sum(maps: Iterable[Tensor]) -> Tensor | None:
+    total: Tensor | None = None
+    for term in maps:
+        total = add(total, term)
+    return total

@@ -18,7 +18,7 @@ from binarch.training import Display
 def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
     """``candidates`` draws for each seed."""
     found = {}
-    for seed in config.seeds:
+    for seed in config.seed:
         generator = torch.Generator().manual_seed(derive_seed(seed, "random cells"))
         for index in range(config.candidates):
             found[f"seed-{seed}-cell-{index}"] = random_genotype(config.build_space().candidates, generator)

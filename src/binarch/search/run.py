@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import cattrs
-
 from binarch.data import Dataset
 from binarch.models import NetworkConfig, costs
-from binarch.runs import RunFolder, environment
+from binarch.runs import RunFolder, environment, to_plain
 from binarch.search.bats import BATS
 from binarch.search.config import SearchConfig
 from binarch.search.darts import DARTS
@@ -17,11 +15,13 @@ from binarch.training import Display, TrainConfig, train
 STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, RANDOM)}
 
 
-def search(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> Genotype:
-    """Search and return the chosen genotype; a folder that was begun is continued."""
+def search(
+    config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, *, resume: bool = False
+) -> Genotype:
+    """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued."""
+    folder.claim({"verb": "search", **to_plain(config)}, resume=resume)
     if folder.has("result.json"):
         return Genotype.load(folder / "genotype.json")
-    folder.write_json("config.json", {"verb": "search", **cattrs.unstructure(config)})
     folder.write_json("env.json", environment())
     display = display.into(folder / "log.txt")
     found = STRATEGIES[config.strategy].propose(config, dataset, folder, display)
@@ -78,12 +78,12 @@ def _rank(
         validation=0.5,
         precision=config.precision,
         device=config.device,
-        seed=config.seeds[0],
+        seed=config.seed[0],
     )
     rows = []
     for index, (name, genotype) in enumerate(found.items()):
         display.say(f"Ranking {name} ({index + 1} of {len(found)})")
-        done = train(genotype, settings, dataset, folder.child(f"rank-{name}"), display, test=False)
+        done = train(genotype, settings, dataset, folder.child(f"rank-{name}"), display, test=False, resume=True)
         rows.append(
             {
                 "name": name,

@@ -1,7 +1,7 @@
 """The supernet: a network whose cells mix all candidate operations by architecture parameters."""
 
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,12 @@ class Supernet(nn.Module):
         """Everything but the alphas."""
         alphas = {id(parameter) for parameter in self.architecture_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in alphas]
+
+    def learn(self, what: Literal["alphas", "weights"]) -> None:
+        """Make one of the two kinds of parameters ask for gradients, the other not."""
+        for parameters, kind in ((self.architecture_parameters(), "alphas"), (self.weight_parameters(), "weights")):
+            for parameter in parameters:
+                parameter.requires_grad_(kind == what)
 
     def forward(self, images: Tensor, mixture: Mixture | None = None) -> Tensor:
         """Logits (N, classes); ``mixture`` replaces the softmax weights, e.g. by a derived genotype's."""

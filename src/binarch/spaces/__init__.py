@@ -1,6 +1,8 @@
 """Search spaces and genotypes."""
 
-from binarch.errors import choose
+from pathlib import Path
+
+from binarch.errors import UserError, choose
 from binarch.nn import Binarization
 from binarch.spaces.base import Space
 from binarch.spaces.bats import Bats
@@ -21,6 +23,7 @@ __all__ = [
     "Published",
     "Space",
     "build_space",
+    "find_genotype",
     "published",
 ]
 
@@ -29,3 +32,17 @@ def build_space(name: str, binarization: Binarization, groups: int = 12) -> Spac
     """The space called ``name``; ``groups`` are those of the bats space (darts has none)."""
     choose("space", name, SPACES)
     return Bats(binarization, groups) if name == "bats" else Darts(binarization)
+
+
+def find_genotype(name: str) -> Genotype:
+    """The genotype behind a published name, a genotype file, or a run folder."""
+    if name in PUBLISHED:
+        return published(name)
+    path = Path(name)
+    if path.is_dir():
+        return Genotype.load(path / "genotype.json")
+    if path.is_file():
+        return Genotype.load(path)
+    raise UserError(
+        f"arch: {name!r} is neither a published name ({', '.join(PUBLISHED)}) nor a genotype file nor a run folder"
+    )

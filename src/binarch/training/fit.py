@@ -1,10 +1,8 @@
 """Training the network of a genotype, in stages."""
 
 import time
-from dataclasses import replace
 from typing import Any, final
 
-import cattrs
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save
@@ -13,8 +11,8 @@ from torch.nn import functional
 
 from binarch.data import Batches, Dataset, Images, derive_seed, split
 from binarch.errors import UserError
-from binarch.models import CellNetwork, costs
-from binarch.runs import RunFolder, environment, write_atomic
+from binarch.models import costs
+from binarch.runs import RunFolder, environment, to_plain, write_atomic
 from binarch.spaces import Genotype
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
@@ -118,21 +116,29 @@ def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> to
 
 
 def train(
-    genotype: Genotype, config: TrainConfig, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool = True
+    genotype: Genotype,
+    config: TrainConfig,
+    dataset: Dataset,
+    folder: RunFolder,
+    display: Display,
+    *,
+    test: bool = True,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train, write the run folder, return the content of ``result.json``.
 
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
-    A folder with a checkpoint is continued; one that is finished is left as it is.
+    With ``resume`` a folder that was begun is continued; one that is finished is left as it is.
     """
+    _check_sizes(config, dataset)
+    plain = {"verb": "train", "space": config.network.space, **to_plain(config), "genotype": genotype.to_dict()}
+    folder.claim(plain, resume=resume)
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
     fabric = make_fabric(config.device, config.precision)
     training = dataset.train.to(fabric.device)
     kept, held = split(training.labels.cpu(), config.validation, config.seed)
     parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))
-    _check_sizes(config, dataset)
-    folder.write_json("config.json", {"verb": "train", "space": config.network.space, **cattrs.unstructure(config)})
     folder.write_json("env.json", environment())
     folder.write_json("genotype.json", genotype.to_dict())
     display = display.into(folder / "log.txt")

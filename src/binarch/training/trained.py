@@ -1,0 +1,54 @@
+"""A trained network, read back from its run folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from binarch.data import load
+from binarch.errors import UserError
+from binarch.models import CellNetwork
+from binarch.runs import RunFolder, from_plain
+from binarch.spaces import Genotype
+from binarch.training.config import TrainConfig
+from binarch.training.device import Device, make_fabric
+from binarch.training.evaluate import evaluate
+
+
+def load_network(folder: RunFolder) -> tuple[CellNetwork, TrainConfig]:
+    """The network of a finished training with its weights, and its settings."""
+    plain = folder.read_json("config.json")
+    if plain.get("verb") != "train":
+        raise UserError(f"{folder.path}: is the folder of a {plain.get('verb')}; give the folder of a training")
+    settings = {name: value for name, value in plain.items() if name not in ("verb", "space", "genotype")}
+    config = from_plain(settings, TrainConfig, folder / "config.json")
+    if not folder.has("result.json"):
+        raise UserError(f"{folder.path}: the training is not finished; continue it with binarch train --resume auto")
+    classes = len(folder.read_json("result.json")["classes"])
+    genotype = Genotype.load(folder / "genotype.json")
+    network = config.network.build(genotype, classes, config.stages[-1].binarize)
+    try:
+        network.load_state_dict(load_file(folder / "network.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(
+            f"{folder / 'network.safetensors'}: cannot be read ({str(error).splitlines()[0]}); train again"
+        ) from None
+    return network, config
+
+
+def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[str, Any]:
+    """Score a finished training on the test images of its data set."""
+    network, config = load_network(folder)
+    dataset = load(replace(config.data, data=data) if data is not None else config.data)
+    classes = folder.read_json("result.json")["classes"]
+    if list(dataset.classes) != classes:
+        raise UserError(
+            f"--data {data}: has the classes {', '.join(dataset.classes[:5])}..., the network was trained on "
+            f"{', '.join(classes[:5])}...; give the data of the training"
+        )
+    fabric = make_fabric(device, config.precision)
+    images = dataset.test().to(fabric.device)
+    score = evaluate(fabric.setup_module(network), images, dataset)
+    return {"test_accuracy": score.accuracy, "test_loss": score.loss, "images": len(images), "dataset": dataset.name}
