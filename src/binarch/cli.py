@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from binarch import __version__
-from binarch.data import CATALOGUE, DataConfig, load
+from binarch.data import CATALOGUE, load
 from binarch.demo import run_demo
 from binarch.errors import UserError, choose
 from binarch.help import verb_help
@@ -140,7 +140,11 @@ def _search(args: Search, display: Display) -> None:
     genotype = search(args.config, dataset, folder, display, resume=args.output.resume == "auto")
     save_drawing(genotype, folder / "cells.svg", args.config.space)
     report = write_report(folder.path)
-    result = {"genotype": str(folder / "genotype.json"), "drawing": str(folder / "cells.svg"), "report": str(report)}
+    result = {
+        "genotype": str(folder / "genotype.json"),
+        "drawing": str(folder / "cells.svg"),
+        "report": str(report),
+    }
     _print({**_summary(folder.read_json("result.json")), **result}, args.output.json)
 
 
@@ -151,7 +155,10 @@ def _train(args: Train, display: Display) -> None:
     result = train(genotype, args.config, dataset, folder, display, resume=args.output.resume == "auto")
     save_drawing(genotype, folder / "cells.svg", args.config.network.space)
     report = write_report(folder.path)
-    _print({**_summary(result), "weights": str(folder / "network.safetensors"), "report": str(report)}, args.output.json)
+    _print(
+        {**_summary(result), "weights": str(folder / "network.safetensors"), "report": str(report)},
+        args.output.json,
+    )
 
 
 def _evaluate(args: Evaluate, display: Display) -> None:

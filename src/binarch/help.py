@@ -20,7 +20,7 @@ def verb_help(verb: str, kind: type, default: Any) -> str:
     return "\n".join(lines)
 
 
-def _rows(kind: type, default: Any) -> list[tuple[str, str]]:
+def _rows(kind: Any, default: Any) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     hints, texts = get_type_hints(kind, include_extras=True), _attribute_docs(kind)
     for field in dataclasses.fields(kind):

@@ -17,9 +17,7 @@ def augmented(augment: Augment, pixels: Tensor, seed: int = 0) -> Tensor:
     return augment(pixels, MEAN, STD, torch.Generator().manual_seed(seed))
 
 
-def reference(
-    image: Tensor, top: int, left: int, flip: bool, centre: tuple[int, int] | None, augment
-) -> Tensor:
+def reference(image: Tensor, top: int, left: int, flip: bool, centre: tuple[int, int] | None, augment) -> Tensor:
     """One image, pixel by pixel."""
     size, padding, out = image.shape[-1], augment.crop_padding, torch.zeros(3, *image.shape[1:])
     for channel in range(3):
@@ -108,9 +106,7 @@ def test_generator_alone_decides_and_pixels_are_left_alone() -> None:
 
 def test_normalise_is_the_formula() -> None:
     pixels = noise(2, 4)
-    expected = (pixels.double() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(
-        1, 3, 1, 1
-    )
+    expected = (pixels.double() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
     torch.testing.assert_close(normalise(pixels, MEAN, STD).double(), expected, atol=1e-5, rtol=1e-5)
     assert normalise(pixels, MEAN, STD).dtype == torch.float32
     assert torch.equal(augmented(Augment(0, False, 0), pixels), normalise(pixels, MEAN, STD))

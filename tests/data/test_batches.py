@@ -48,9 +48,7 @@ def test_labels_follow_their_images() -> None:
 
 
 def test_augmentation_differs_from_step_to_step_and_epoch_to_epoch() -> None:
-    same = Images(
-        torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(32, 3, 8, 8), torch.zeros(32).long()
-    )
+    same = Images(torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(32, 3, 8, 8), torch.zeros(32).long())
     made = Batches(same, MEAN, STD, 16, 0, Augment(2, True, 0))
     views = [made.get(0, 0)[0], made.get(0, 1)[0], made.get(1, 0)[0], made.get(1, 1)[0]]
     assert all(not torch.equal(views[i], views[j]) for i in range(4) for j in range(i))

@@ -37,7 +37,7 @@ def test_class_folders_without_a_test_split(tmp_path: Path) -> None:
 def test_train_and_test_folders(tmp_path: Path, held_out: str) -> None:
     class_folders(tmp_path / "train", ("ant", "bee", "cow"))
     class_folders(tmp_path / held_out, ("bee",), 2)
-    data = load_folder(tmp_path, name="mine")
+    data = load_folder(tmp_path, dataset="mine")
     assert (data.name, data.classes, len(data.train)) == ("mine", ("ant", "bee", "cow"), 9)
     assert data.test().labels.tolist() == [1, 1]
     assert data.test() is data.test()

@@ -125,9 +125,7 @@ def test_natural_size(sizes: list[tuple[int, int]], expected: int) -> None:
     assert made[:, 0, 0, 0].tolist() == list(range(len(sizes)))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no image at all", encoded(PIL.Image.new("RGB", (64, 64)))[:60], None]
-)
+@pytest.mark.parametrize("content", [b"", b"no image at all", encoded(PIL.Image.new("RGB", (64, 64)))[:60], None])
 def test_broken_pictures_are_named_in_one_line(content: bytes | None) -> None:
     with pytest.raises(UserError, match=r"^row 7: .*remove or replace it$"):
         decode(lambda: [Picture("row 7", content)], 1, 8)

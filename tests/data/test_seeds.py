@@ -11,9 +11,7 @@ def test_same_parts_give_the_same_seed_in_another_process() -> None:
 
 
 def test_parts_are_told_apart() -> None:
-    seeds = [
-        derive_seed(*parts) for parts in ((1, 2), (2, 1), (12,), ("1", 2), ("1, 2",), (1,), (), (1, 2, 0))
-    ]
+    seeds = [derive_seed(*parts) for parts in ((1, 2), (2, 1), (12,), ("1", 2), ("1, 2",), (1,), (), (1, 2, 0))]
     assert len(set(seeds)) == len(seeds)
 
 

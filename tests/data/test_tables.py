@@ -17,9 +17,7 @@ def png(value: int) -> dict[str, object]:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def table(
-    file: Path, labels: list, kind: object, image: str = "img", label: str = "label", **extra: list
-) -> Path:
+def table(file: Path, labels: list, kind: object, image: str = "img", label: str = "label", **extra: list) -> Path:
     """Write one parquet file whose image k has the grey value k."""
     features = datasets.Features({image: datasets.Image(), label: kind})
     features.update({name: datasets.Value("int64") for name in extra})
@@ -173,9 +171,7 @@ for name in ("someone/something", "cifar10"):
 
 
 def alone(code: str, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -194,6 +190,26 @@ def test_hub_out_of_reach_is_one_line_that_offers_a_path(tmp_path: Path) -> None
     assert "someone/something" in lines[0]
     assert "uoft-cs/cifar10" in lines[1]
     assert all("--data PATH" in line for line in lines)
+
+
+def test_set_of_the_hub_is_read_without_decoding_the_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetched(labels: list[int], images: list) -> datasets.Dataset:
+        features = datasets.Features({"image": datasets.Image(), "label": NAMES})
+        return datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
+
+    splits = {
+        "train": fetched([0, 1, 1, 0], [png(value) for value in (5, 6, 7, 8)]),
+        "test": fetched([1, 0], [png(9), {"bytes": b"nonsense", "path": None}]),
+    }
+    asked = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: asked.append(name) or datasets.DatasetDict(splits))
+    data = load(DataConfig("someone/something"))
+    assert asked == ["someone/something"]
+    assert (data.name, data.classes) == ("someone/something", ("zebra", "ape"))
+    assert data.train.pixels[:, 0, 0, 0].tolist() == [5, 6, 7, 8]
+    assert data.train.labels.tolist() == [0, 1, 1, 0]
+    with pytest.raises(UserError, match="someone/something, split test, row 1"):
+        data.test()
 
 
 def test_name_that_is_a_local_folder_is_pointed_to_data(tmp_path: Path) -> None:

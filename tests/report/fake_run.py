@@ -32,9 +32,7 @@ def random_genotype(seed: int, nodes: int = 4) -> Genotype:
 def search_rows(epochs: int) -> list[dict]:
     """Search epochs: weights sharpen, accuracy grows, a second stage drops two operations."""
     chance = random.Random(1)
-    logits = {
-        cell: [[chance.gauss(0, 1.6) for _ in OPERATIONS] for _ in range(14)] for cell in ("normal", "reduce")
-    }
+    logits = {cell: [[chance.gauss(0, 1.6) for _ in OPERATIONS] for _ in range(14)] for cell in ("normal", "reduce")}
     rows = []
     for epoch in range(epochs):
         progress = (epoch + 1) / epochs
@@ -97,9 +95,7 @@ def write_demo(path: Path) -> Path:
     search = run.child("search")
     data = {"name": "cifar10", "classes": 10, "augmentation": {"flip": True, "crop": 4}}
     settings = {"epochs": 20, "batch_size": 64, "lr": 0.025, "temperature": 0.2}
-    search.write_json(
-        "config.json", {"verb": "search", "space": "bats", "seed": 0, "data": data, "search": settings}
-    )
+    search.write_json("config.json", {"verb": "search", "space": "bats", "seed": 0, "data": data, "search": settings})
     search.write_metrics(search_rows(20))
     for epoch in range(20):
         found = final if epoch > 16 else random_genotype(epoch // 2)
@@ -112,9 +108,7 @@ def write_demo(path: Path) -> Path:
          "genotype": published(name).to_dict()}
         for k, name in enumerate(names)
     ]  # fmt: skip
-    search.write_json(
-        "result.json", {"search_seconds": 8040.0, "candidates": candidates, "selected": "candidate-0"}
-    )
+    search.write_json("result.json", {"search_seconds": 8040.0, "candidates": candidates, "selected": "candidate-0"})
     search.child("seed-0").write_json("config.json", {"verb": "search", "seed": 0})
     search.child("seed-0").write_json("result.json", {"validation_accuracy": 0.634})
 

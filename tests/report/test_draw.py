@@ -81,9 +81,7 @@ def test_thumbnails_have_no_words() -> None:
     assert figure.get_size_inches()[0] < 3
 
 
-@pytest.mark.parametrize(
-    ("suffix", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF-")]
-)
+@pytest.mark.parametrize(("suffix", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF-")])
 def test_save_writes_the_same_bytes_every_time(tmp_path: Path, suffix: str, magic: bytes) -> None:
     one, other = tmp_path / f"one.{suffix}", tmp_path / f"deep/other.{suffix.upper()}"
     save_drawing(published("nasnet"), one, "darts", "NASNet")

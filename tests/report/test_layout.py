@@ -14,10 +14,7 @@ from binarch.spaces.published import PUBLISHED
 @st.composite
 def cells(draw: st.DrawFn) -> Cell:
     nodes = draw(st.integers(1, 5))
-    edge = [
-        st.builds(Edge, st.sampled_from(PRIMITIVES), st.integers(0, state - 1))
-        for state in range(2, nodes + 2)
-    ]
+    edge = [st.builds(Edge, st.sampled_from(PRIMITIVES), st.integers(0, state - 1)) for state in range(2, nodes + 2)]
     concat = draw(st.sets(st.integers(0, nodes + 1), min_size=1))
     return Cell(tuple((draw(one), draw(one)) for one in edge), tuple(sorted(concat)))
 
@@ -30,9 +27,7 @@ def check(cell: Cell, layout: Layout) -> None:
     boxes = {box.state: box for box in layout.boxes}
     assert set(boxes) == set(range(len(cell.nodes) + 3))
     assert boxes[0].y < boxes[1].y
-    wanted = [
-        (edge.source, state, edge.primitive) for state, node in enumerate(cell.nodes, 2) for edge in node
-    ]
+    wanted = [(edge.source, state, edge.primitive) for state, node in enumerate(cell.nodes, 2) for edge in node]
     wanted += [(state, len(cell.nodes) + 2, None) for state in cell.concat]
     found = [(wire.source, wire.target, wire.primitive) for wire in layout.wires]
     assert sorted(found, key=str) == sorted(wanted, key=str)
@@ -50,9 +45,7 @@ def check(cell: Cell, layout: Layout) -> None:
 def frames(layout: Layout) -> list[tuple[float, float, float, float]]:
     things = [*layout.boxes, *(wire.label for wire in layout.wires if wire.label)]
     return [
-        (t.x - t.width / 2, t.y - t.height / 2, t.x + t.width / 2, t.y + t.height / 2)
-        for t in things
-        if t is not None
+        (t.x - t.width / 2, t.y - t.height / 2, t.x + t.width / 2, t.y + t.height / 2) for t in things if t is not None
     ]
 
 
@@ -97,9 +90,7 @@ def test_parallel_edges_run_apart() -> None:
 
 def test_a_cell_that_can_be_drawn_without_crossings_is() -> None:
     """A chain: every node adds c_{k-1} and the node before."""
-    chain = Cell(
-        tuple((Edge("skip_connect", 1), Edge("sep_conv_3x3", state - 1)) for state in (2, 3, 4, 5)), (5,)
-    )
+    chain = Cell(tuple((Edge("skip_connect", 1), Edge("sep_conv_3x3", state - 1)) for state in (2, 3, 4, 5)), (5,))
     wires = lay_out(chain, width_of).wires
     for index, one in enumerate(wires):
         for other in wires[index + 1 :]:

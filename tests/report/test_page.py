@@ -78,9 +78,7 @@ def test_key_figures_are_told(page: Checker) -> None:
 
 
 def test_a_demo_tells_search_then_training(page: Checker) -> None:
-    places = [
-        page.text.index(f"\n{part}\n") for part in ("Final cells", "Search", "Training", "Candidates", "Cost")
-    ]
+    places = [page.text.index(f"\n{part}\n") for part in ("Final cells", "Search", "Training", "Candidates", "Cost")]
     assert places == sorted(places)
     assert "20 epochs · 812 images per second" in page.text
     assert "30 epochs · 1,490 images per second" in page.text
@@ -160,9 +158,7 @@ def test_damaged_files_are_named_and_passed_over(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     (tmp_path / "result.json").write_text("[1]")
     (tmp_path / "genotype.json").write_text(json.dumps({"schema": 99}))
-    (tmp_path / "metrics.jsonl").write_text(
-        '{"phase": "train", "train_loss": NaN, "epoch": 0}\n{"phase"\n3\n'
-    )
+    (tmp_path / "metrics.jsonl").write_text('{"phase": "train", "train_loss": NaN, "epoch": 0}\n{"phase"\n3\n')
     text = check(write_report(tmp_path)).text
     assert "config.json cannot be read" in text
     assert "result.json cannot be read" in text

@@ -40,7 +40,6 @@ def open_digits() -> Source:
     bunch = load_digits()
     labels = torch.from_numpy(bunch.target).long()
     parts = [
-        DigitsSplit(bunch.images[part], labels[part])
-        for part in split(labels, _TEST_IMAGES / len(labels), seed=0)
+        DigitsSplit(bunch.images[part], labels[part]) for part in split(labels, _TEST_IMAGES / len(labels), seed=0)
     ]
     return Source("digits", tuple(str(digit) for digit in range(10)), parts[0], lambda: parts[1])

@@ -89,9 +89,7 @@ def _folders(root: Path) -> list[Path]:
 def _split(root: Path, found: dict[str, list[Path]], classes: tuple[str, ...]) -> FolderSplit:
     strange = [name for name in found if name not in classes]
     if strange:
-        raise UserError(
-            f"data {root}: class {strange[0]!r} has no training images; remove the folder or add some"
-        )
+        raise UserError(f"data {root}: class {strange[0]!r} has no training images; remove the folder or add some")
     if not found:
         raise UserError(f"data {root}: no images found; add class folders as in train, or remove the folder")
     files = [file for name in found for file in found[name]]

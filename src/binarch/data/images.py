@@ -18,13 +18,9 @@ class Images:
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.dim() != 4 or self.pixels.shape[1] != 3:
-            raise ValueError(
-                f"pixels: {self.pixels.dtype} {tuple(self.pixels.shape)} is not uint8 N x 3 x S x S"
-            )
+            raise ValueError(f"pixels: {self.pixels.dtype} {tuple(self.pixels.shape)} is not uint8 N x 3 x S x S")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.pixels.shape[:1]:
-            raise ValueError(
-                f"labels: {self.labels.dtype} {tuple(self.labels.shape)} is not int64, one per image"
-            )
+            raise ValueError(f"labels: {self.labels.dtype} {tuple(self.labels.shape)} is not int64, one per image")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -84,9 +84,7 @@ def load(config: DataConfig, seed: int = 0) -> Dataset:
     train = _read(source.train, labels, chosen, config.image_size)
     mean, std = (known.mean, known.std) if known else statistics(train.pixels)
     size = train.pixels.shape[-1]
-    return Dataset(
-        source.name, source.classes, train, mean, std, source.test and (lambda: _read_test(source, size))
-    )
+    return Dataset(source.name, source.classes, train, mean, std, source.test and (lambda: _read_test(source, size)))
 
 
 def _find(config: DataConfig) -> Source:
@@ -106,18 +104,14 @@ def _open_path(path: Path, name: str) -> Source:
     if name == DataConfig.dataset:
         name = path.resolve().name
     # metadata.parquet is how an image folder describes its files; it holds no images.
-    files = sorted(
-        file for file in path.rglob("*.parquet") if file.is_file() and file.name != "metadata.parquet"
-    )
+    files = sorted(file for file in path.rglob("*.parquet") if file.is_file() and file.name != "metadata.parquet")
     return open_parquet(path, files, name) if files else open_folder(path, name)
 
 
 def _check_classes(source: Source, labels: Tensor, known: _Known | None) -> None:
     counts = torch.bincount(labels, minlength=len(source.classes))
     if len(source.classes) < 2:
-        raise UserError(
-            f"data {source.name!r}: only {len(source.classes)} class; classification needs 2 or more"
-        )
+        raise UserError(f"data {source.name!r}: only {len(source.classes)} class; classification needs 2 or more")
     if known and len(source.classes) != known.classes:
         raise UserError(
             f"data {source.name!r}: the folder holds {len(source.classes)} classes, not {known.classes}; "
@@ -125,9 +119,7 @@ def _check_classes(source: Source, labels: Tensor, known: _Known | None) -> None
         )
     if int(counts.min()) < 2:
         name, count = source.classes[int(counts.argmin())], int(counts.min())
-        raise UserError(
-            f"data {source.name!r}: class {name!r} has {count} training images; every class needs 2"
-        )
+        raise UserError(f"data {source.name!r}: class {name!r} has {count} training images; every class needs 2")
 
 
 def _read_test(source: Source, size: int) -> Images:

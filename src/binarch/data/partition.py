@@ -23,9 +23,7 @@ def split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
         return (everything, everything[:0]) if fraction == 0 else (everything[:0], everything)
     sizes = _sizes(labels)
     if bool((sizes < 2).any()):
-        raise UserError(
-            "fraction: a class of one image cannot be divided; every class needs at least 2 images"
-        )
+        raise UserError("fraction: a class of one image cannot be divided; every class needs at least 2 images")
     ideal, one = fraction * sizes.double(), torch.ones_like(sizes)
     low, high = (bound.long().clamp(one, sizes - 1) for bound in (ideal.floor(), ideal.ceil()))
     total = min(max(round(fraction * len(labels)), int(low.sum())), int(high.sum()))

@@ -92,9 +92,7 @@ def _open(picture: Picture) -> PIL.Image.Image:
         with _identify(content) as image:
             return to_rgb(image)
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error and others
-        reason = (
-            "not an image" if isinstance(error, PIL.UnidentifiedImageError) else str(error).partition("\n")[0]
-        )
+        reason = "not an image" if isinstance(error, PIL.UnidentifiedImageError) else str(error).partition("\n")[0]
         raise UserError(
             f"{picture.where}: unusable image ({reason or type(error).__name__}); remove or replace it"
         ) from None
@@ -104,9 +102,7 @@ def _identify(content: Path | bytes) -> PIL.Image.Image:
     """Open without decoding; left alone, Pillow tries WebP last, after kinds that have no signature."""
     for formats in (_COMMON, None):
         try:
-            return PIL.Image.open(
-                content if isinstance(content, Path) else io.BytesIO(content), formats=formats
-            )
+            return PIL.Image.open(content if isinstance(content, Path) else io.BytesIO(content), formats=formats)
         except PIL.UnidentifiedImageError:
             if formats is None:
                 raise
@@ -127,9 +123,7 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(
-                f"its values {values.min()}..{values.max()} exceed 16 bits; save it with 8 or 16 bits"
-            )
+            raise ValueError(f"its values {values.min()}..{values.max()} exceed 16 bits; save it with 8 or 16 bits")
         return PIL.Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         colours = image.convert("RGBA")

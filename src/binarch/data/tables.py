@@ -1,14 +1,15 @@
-"""Tables of encoded images, read with Hugging Face ``datasets``: parquet files and sets on the hub.
+"""Tables of encoded images: parquet files, and sets of the Hugging Face hub.
 
-Parquet files are streamed: nothing is copied to a cache that would go stale when the folder changes, and only
-the columns in use are read. Sets of the hub are downloaded to the usual cache, once.
+Sets of the hub are downloaded by ``datasets`` to its usual cache, once. Parquet files are read directly,
+only their column types by ``datasets``: its loader reports every use to a server, even of local files, leaves a lock
+file or a cached copy that goes stale when the folder changes, and reads ahead in threads that can still be at
+it when the process ends. Only the columns in use are read.
 """
 
-import glob
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -19,21 +20,21 @@ from binarch.data.source import TEST_NAMES, Picture, Source, Split
 from binarch.errors import UserError
 
 _ROWS = 256
+#: All cells of the column of that name, in order.
+Reader = Callable[[str], Iterator[Any]]
 _SPLIT = re.compile(rf"(train|{'|'.join(TEST_NAMES)})(ing)?(?![a-z])")
 
 
 @final
 class TableSplit(Split):
-    """Two columns of a table. ``open_columns`` returns a ``datasets`` table of the named columns.
+    """Two columns of a table: encoded images and labels.
 
     ``classes`` is what the label column's values mean, by position; see :func:`_values`.
     """
 
-    def __init__(
-        self, where: str, open_columns: Callable[[list[str]], Any], image: str, label: str, classes: list[Any]
-    ) -> None:
+    def __init__(self, where: str, read: Reader, image: str, label: str, classes: list[Any]) -> None:
         self._where = where
-        self._open = open_columns
+        self._read = read
         self._image = image
         self._label = label
         self._classes = {value: index for index, value in enumerate(classes)}
@@ -64,21 +65,20 @@ class TableSplit(Split):
 
     def _column(self, name: str) -> Iterator[Any]:
         with _reading(self._where):
-            for batch in self._open([name]).with_format("arrow").iter(_ROWS):
-                yield from batch[name].to_pylist()
+            yield from self._read(name)
 
 
 def open_parquet(path: Path, files: list[Path], name: str) -> Source:
     """Parquet files as the hub lays them out: ``train-*.parquet`` and ``test-*.parquet``, at any depth."""
-    splits: dict[str, list[str]] = {}
+    import datasets
+    from pyarrow.parquet import read_schema  # type: ignore[import-untyped]
+
+    splits: dict[str, list[Path]] = {}
     for file in files:
-        # The loader takes patterns: a folder called "run[1]" must not be read as one.
-        splits.setdefault(_split_name(file.relative_to(path)), []).append(glob.escape(str(file.absolute())))
-
-    def opener(split: str) -> Callable[[list[str] | None], Any]:
-        return lambda columns: _stream(splits[split], columns)
-
-    return _source(name, str(path), {split: opener(split) for split in splits})
+        splits.setdefault(_split_name(file.relative_to(path)), []).append(file)
+    with _reading(str(path)):
+        features = datasets.Features.from_arrow_schema(read_schema(splits.get("train", files)[0]))
+    return _source(name, str(path), features, {split: partial(_cells_of_files, splits[split]) for split in splits})
 
 
 def open_hub(hub_name: str, name: str) -> Source:
@@ -95,25 +95,31 @@ def open_hub(hub_name: str, name: str) -> Source:
             f"data {hub_name!r}: could not be fetched from the Hugging Face hub ({_reason(error)}); check "
             "the name and the network, or use --data PATH with class folders or train-*.parquet files"
         ) from None
-
-    def opener(split: str) -> Callable[[list[str] | None], Any]:
-        return lambda columns: table[split] if columns is None else table[split].select_columns(columns)
-
-    return _source(name, hub_name, {split: opener(split) for split in table})
+    features = table["train" if "train" in table else next(iter(table))].features
+    return _source(name, hub_name, features, {split: partial(_cells_of_table, table[split]) for split in table})
 
 
-def _source(name: str, where: str, splits: dict[str, Callable[[list[str] | None], Any]]) -> Source:
-    """Find the columns and the classes in the train split."""
+def _cells_of_files(files: list[Path], column: str) -> Iterator[Any]:
+    from pyarrow.parquet import ParquetFile
+
+    for file in files:
+        with ParquetFile(file) as table:
+            for batch in table.iter_batches(_ROWS, columns=[column]):
+                yield from batch[column].to_pylist()
+
+
+def _cells_of_table(table: Any, column: str) -> Iterator[Any]:
+    """In the arrow format, images stay encoded."""
+    for batch in table.select_columns([column]).with_format("arrow").iter(_ROWS):
+        yield from batch[column].to_pylist()
+
+
+def _source(name: str, where: str, features: Any, splits: dict[str, Reader]) -> Source:
+    """Find the columns, and the classes in the train split."""
     if "train" not in splits:
-        raise UserError(
-            f"data {where}: no train split among {', '.join(sorted(splits))}; choose a set that has one"
-        )
-    with _reading(where):
-        features = splits["train"](None).features
+        raise UserError(f"data {where}: no train split among {', '.join(sorted(splits))}; choose a set that has one")
     image, label = _image_column(features, where), _label_column(features, where)
-    values, classes = _values(
-        features[label], lambda: splits["train"]([label]), label, f"{where}, split train"
-    )
+    values, classes = _values(features[label], partial(splits["train"], label), f"{where}, split train")
 
     def part(split: str) -> TableSplit:
         return TableSplit(f"{where}, split {split}", splits[split], image, label, values)
@@ -156,34 +162,18 @@ def _is_plain(feature: Any) -> bool:
     return re.fullmatch(r"u?int\d+|(large_)?string", str(getattr(feature, "dtype", ""))) is not None
 
 
-def _values(
-    feature: Any, read: Callable[[], Any], label: str, where: str
-) -> tuple[list[Any], tuple[str, ...]]:
+def _values(feature: Any, read: Callable[[], Iterator[Any]], where: str) -> tuple[list[Any], tuple[str, ...]]:
     """What the label column may hold, sorted, and the classes' names."""
     import datasets
 
     if isinstance(feature, datasets.ClassLabel):
         return list(range(len(feature.names))), tuple(feature.names)
-    seen: set[Any] = set()
     with _reading(where):
-        for batch in read().with_format("arrow").iter(_ROWS):
-            seen.update(batch[label].to_pylist())
+        seen = set(read())
     if None in seen:
-        raise UserError(f"{where}: column {label!r} has empty cells; every image needs a label")
+        raise UserError(f"{where}: the label column has empty cells; every image needs a label")
     values = sorted(seen)
     return values, tuple(str(value) for value in values)
-
-
-def _stream(files: list[str], columns: list[str] | None) -> Any:
-    """The parquet ``files`` as an iterable table.
-
-    ``datasets.load_dataset`` would do, but it reports each use to a server, even of local files. The loader's
-    lock file goes to a folder that is removed.
-    """
-    import datasets
-
-    with _quiet(), tempfile.TemporaryDirectory() as cache:
-        return datasets.IterableDataset.from_parquet(files, columns=columns, cache_dir=cache)
 
 
 def _split_name(relative: Path) -> str:
@@ -211,9 +201,7 @@ def _reading(where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # pyarrow, fsspec and datasets share no base class
-        raise UserError(
-            f"data {where}: cannot be read ({_reason(error)}); fetch or write the files again"
-        ) from None
+        raise UserError(f"data {where}: cannot be read ({_reason(error)}); fetch or write the files again") from None
 
 
 def _reason(error: Exception) -> str:

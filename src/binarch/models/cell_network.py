@@ -40,8 +40,7 @@ class CellModule(nn.Module):
         self.sources = [edge.source for edge in cell.edges]
         self.concat = cell.concat
         self.operations = nn.ModuleList(
-            space.primitive(edge.primitive, channels, 2 if reduction and edge.source < 2 else 1)
-            for edge in cell.edges
+            space.primitive(edge.primitive, channels, 2 if reduction and edge.source < 2 else 1) for edge in cell.edges
         )
         self.drop_path = drop_path
 

@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 
 from binarch.nn import QuantConv2d
 
@@ -38,34 +37,36 @@ class Costs:
 def costs(network: nn.Module, image_size: int) -> Costs:
     """Count ``network`` for one 3 x S x S image.
 
-    The convolutions are counted by PyTorch's flop counter in one pass in evaluation mode on the network as it is;
-    a convolution is binary where both of its quantizers give one bit. Binary multiply-accumulates are k * k * C_in *
-    C_out / groups per output pixel.
+    A convolution with filters (out, in / groups, k, k) costs k * k * in / groups multiply-accumulates per number of its
+    output; it is binary where both of its quantizers give one bit. Output sizes are observed in one pass in evaluation
+    mode, and counted by this formula rather than by what was executed: a layer may compute the same sums another way.
     """
-    binary = {name for name, module in network.named_modules() if isinstance(module, QuantConv2d) and module.is_binary}
-    device = next(network.parameters()).device
+    counted: dict[bool, int] = {True: 0, False: 0}
+
+    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d | QuantConv2d)
+        binary = isinstance(module, QuantConv2d) and module.is_binary
+        counted[binary] += output[0].numel() * module.weight[0].numel()
+
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d | QuantConv2d)]
+    hooks = [module.register_forward_hook(count) for module in convolutions]
     training = network.training
     network.eval()
-    with FlopCounterMode(display=False, depth=None) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, image_size, image_size, device=device))
+    with torch.no_grad():
+        network(torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device))
     network.train(training)
-    root = type(network).__name__
-    counts = {
-        name: sum(flops for operation, flops in operations.items() if operation is torch.ops.aten.convolution)
-        for name, operations in counter.get_flop_counts().items()
-    }
-    macs = counts["Global"] // 2
-    binary_macs = sum(counts.get(f"{root}.{name}", 0) for name in binary) // 2
+    for hook in hooks:
+        hook.remove()
     parameters = {name: p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary.")}
     scales = sum(n for name, n in parameters.items() if name.endswith(".scale"))
-    bits = sum(parameters[f"{name}.weight"] for name in binary)
+    bits = sum(m.weight.numel() for m in convolutions if isinstance(m, QuantConv2d) and m.is_binary)
     total = sum(parameters.values())
     return Costs(
         params=total - scales,
         output_scales=scales,
         binary_params=bits,
-        macs=macs,
-        binary_macs=binary_macs,
-        float_macs=macs - binary_macs,
+        macs=counted[True] + counted[False],
+        binary_macs=counted[True],
+        float_macs=counted[False],
         bytes_packed=(bits + 7) // 8 + 4 * (total - bits),
     )

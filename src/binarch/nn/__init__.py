@@ -2,6 +2,7 @@
 
 from binarch.nn.binarization import Binarization, Binarize
 from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
+from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.prelu import PReLU, prelu
 from binarch.nn.quant_conv import QuantConv2d
 
@@ -15,6 +16,8 @@ __all__ = [
     "ShiftedPair",
     "Zero",
     "batch_norm",
+    "merge_phases",
     "prelu",
     "shifted",
+    "split_phases",
 ]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from binarch.errors import UserError
+from binarch.nn.phases import merge_phases, split_phases
 from binarch.quantizers import Quantizer
 
 
@@ -35,6 +37,11 @@ class QuantConv2d(nn.Module):
         output_scale: bool = False,
     ) -> None:
         super().__init__()
+        if dilation != 1 and (dilation, stride in (1, 2), padding in (2, 4)) != (2, True, True):
+            raise UserError(
+                f"dilation: {dilation} with stride {stride}, padding {padding} is not possible; use dilation "
+                "1, or 2 with stride 1 or 2 and an even padding"
+            )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel))
@@ -53,6 +60,16 @@ class QuantConv2d(nn.Module):
         weight = self.weight_quantizer(self.weight)
         if self.scale is not None:
             weight = weight * self.scale.view(-1, 1, 1, 1)
-        return functional.conv2d(
-            self.activation_quantizer(x), weight, None, self.stride, self.padding, self.dilation, self.groups
-        )
+        code = self.activation_quantizer(x)
+        if self.dilation == 1:
+            return functional.conv2d(code, weight, None, self.stride, self.padding, 1, self.groups)
+        return self._dilated(code, weight)
+
+    def _dilated(self, code: Tensor, weight: Tensor) -> Tensor:
+        """Convolve with dilation 2 through the map's phases (see ``phases``): the same sums, sooner."""
+        assert isinstance(self.padding, int)
+        padding = self.padding // 2
+        if self.stride == 2:
+            return functional.conv2d(code[..., ::2, ::2], weight, None, 1, padding, 1, self.groups)
+        phases = functional.conv2d(split_phases(code), weight, None, 1, padding, 1, self.groups)
+        return merge_phases(phases, *code.shape[2:])

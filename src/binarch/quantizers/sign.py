@@ -19,7 +19,7 @@ class _StraightThroughSign(torch.autograd.Function):
         return torch.ge(x, 0, out=torch.empty_like(x)).mul_(2).sub_(1)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(grad, x, -1, 1)
 

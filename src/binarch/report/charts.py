@@ -23,9 +23,7 @@ _QUIET: Final = "#6b7684"
 _ROW: Final = 0.25  # height of a heat map's row
 _GRID: Final = "#e6eaee"
 _BAND: Final = "#f4f6f9"
-_HEAT: Final = LinearSegmentedColormap.from_list(
-    "heat", ["#ffffff", "#d3e6f5", "#6aa9d8", "#2f7fbf", "#0f4672"]
-)
+_HEAT: Final = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#d3e6f5", "#6aa9d8", "#2f7fbf", "#0f4672"])
 
 
 @dataclass(frozen=True)
@@ -244,9 +242,7 @@ def weight_map(title: str, weights: object, names: object, space: str | None) ->
     return figure
 
 
-def _heat_cell(
-    axes: Axes, x: float, y: float, width: float, value: float, high: float, strongest: bool
-) -> None:
+def _heat_cell(axes: Axes, x: float, y: float, width: float, value: float, high: float, strongest: bool) -> None:
     share = value / high
     corners: Callable[[float], tuple[list[float], list[float]]] = lambda inset: (  # noqa: E731
         [x + inset, x + width - inset, x + width - inset, x + inset],

@@ -52,9 +52,7 @@ def save_drawing(genotype: Genotype, path: Path, space: str | None = None, title
     form = path.suffix.lower().removeprefix(".")
     if form not in FORMATS:
         allowed = ", ".join(f".{name}" for name in FORMATS)
-        raise UserError(
-            f"{path}: a drawing cannot be a {path.suffix or 'file without suffix'!r}; use {allowed}"
-        )
+        raise UserError(f"{path}: a drawing cannot be a {path.suffix or 'file without suffix'!r}; use {allowed}")
     write_atomic(path, encode(draw_genotype(genotype, space, title), form))
 
 

@@ -220,8 +220,7 @@ def _untangle(graph: _Graph, columns: list[list[int]]) -> None:
         neighbours = graph.left if sweep % 2 == 0 else graph.right
         for column in columns[1:] if sweep % 2 == 0 else columns[-2:0:-1]:
             means = {
-                part: sum(place[other] for other in neighbours[part]) / max(1, len(neighbours[part]))
-                for part in column
+                part: sum(place[other] for other in neighbours[part]) / max(1, len(neighbours[part])) for part in column
             }
             column.sort(key=means.__getitem__)
             place.update((part, index) for index, part in enumerate(column))
@@ -385,9 +384,7 @@ def _place(cell: Cell, arrangement: _Arrangement, label_width: Callable[[str], f
     return Layout(right[-1], bottom, tuple(boxes), tuple(wires))
 
 
-def _column_edges(
-    arrangement: _Arrangement, widths: list[float], y: list[float]
-) -> tuple[list[float], list[float]]:
+def _column_edges(arrangement: _Arrangement, widths: list[float], y: list[float]) -> tuple[list[float], list[float]]:
     """Left and right edge of every column."""
     graph, ports = arrangement.graph, arrangement.ports
     left, right = [], []

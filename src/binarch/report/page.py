@@ -154,11 +154,7 @@ class _Pictures:
 
     def charts(self, curves: Sequence[Curve], runs: Sequence[Sequence[Row]]) -> tuple[Markup, ...]:
         """Those of ``curves`` that were recorded; the last of an odd number is as wide as two."""
-        known = [
-            curve
-            for curve in curves
-            if any(series.key in row for series in curve.series for row in chain(*runs))
-        ]
+        known = [curve for curve in curves if any(series.key in row for series in curve.series for row in chain(*runs))]
         figures = [
             (curve.title, curve_chart(curve, runs, wide=curve is known[-1] and len(known) % 2 == 1))
             for curve in known
@@ -320,9 +316,7 @@ def _children(run: Run) -> list[dict[str, Any]]:
                 "validation": words.percent(child.result.get("validation_accuracy")),
                 "test": words.percent(child.result.get("test_accuracy")),
                 "params": words.count(mapping(child.result.get("costs")).get("params")),
-                "time": words.duration(
-                    sum(_seconds(child, phase) or 0.0 for phase in ("search", "train")) or None
-                ),
+                "time": words.duration(sum(_seconds(child, phase) or 0.0 for phase in ("search", "train")) or None),
             }
         )
     return lines

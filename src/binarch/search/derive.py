@@ -50,9 +50,7 @@ def _strongest(table: Tensor, operations: EdgeOperations) -> tuple[Cell, list[in
 def shrink(weights: Tensor, operations: EdgeOperations, keep: int) -> EdgeOperations:
     """Keep the ``keep`` strongest candidates of every edge, in their order; ``none`` competes like any other."""
     order = weights.detach().cpu().argsort(dim=1, descending=True, stable=True)[:, :keep]
-    names = tuple(
-        tuple(ops[i] for i in sorted(row.tolist())) for ops, row in zip(operations.names, order, strict=True)
-    )
+    names = tuple(tuple(ops[i] for i in sorted(row.tolist())) for ops, row in zip(operations.names, order, strict=True))
     return EdgeOperations(operations.nodes, names)
 
 

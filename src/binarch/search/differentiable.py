@@ -51,7 +51,12 @@ class _SearchTask(Task):
         self.validation = halves[1]
         self.weight_batches, self.alpha_batches = (
             Batches(
-                half, dataset.mean, dataset.std, config.batch_size, derive_seed(seed, index, purpose), config.augment
+                half,
+                dataset.mean,
+                dataset.std,
+                config.batch_size,
+                derive_seed(seed, index, purpose),
+                config.augment,
             )
             for half, purpose in zip(halves, ("weights", "alphas"), strict=True)
         )
@@ -85,7 +90,7 @@ class _SearchTask(Task):
             classes=len(self.dataset.classes),
             temperature=self.config.softmax_temperature,
         )
-        return supernet.to(memory_format=torch.channels_last)
+        return supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step(self, epoch: int, step: int) -> Tensor:
         if epoch >= self.config.warmup_epochs:
@@ -190,9 +195,7 @@ def halves(dataset: Dataset, seed: int, fabric: Fabric) -> tuple[Images, Images]
     return images.subset(first.to(fabric.device)), images.subset(second.to(fabric.device))
 
 
-def search_gradient(
-    config: SearchConfig, seed: int, dataset: Dataset, folder: RunFolder, display: Display
-) -> Genotype:
+def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: RunFolder, display: Display) -> Genotype:
     """Run one seed of a gradient search in its own folder; a finished one is read back."""
     if folder.has("result.json"):
         return Genotype.load(folder / "genotype.json")

@@ -130,7 +130,7 @@ class _AddScaled(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         weights, *maps = ctx.saved_tensors
         products = torch.stack([(grad * term).sum() for term in maps])
         return grad, products, *(grad * weight for weight in weights)
@@ -157,12 +157,13 @@ class FastCell(nn.Module):
         self.preprocess0, self.preprocess1 = cell.preprocess0, cell.preprocess1
         self.nodes = cell.operations.nodes
         ends = cell.operations.ends
+        edge_modules: list[Any] = [edge.operations for edge in cell.edges]
         self.edges = [[e for e, (start, _) in enumerate(ends) if start == source] for source in range(self.nodes + 1)]
         self.fans, self.direct = nn.ModuleList(), nn.ModuleList()
         for source, edges in enumerate(self.edges):
             stride = 2 if cell.reduction and source < 2 else 1
             names = [cell.operations.names[edge] for edge in edges]
-            self.fans.append(fan(names, [cell.edges[edge].operations for edge in edges], stride))
+            self.fans.append(fan(names, [edge_modules[edge] for edge in edges], stride))
             self.direct.append(_Direct(names, cell.channels, stride, passing))
 
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:

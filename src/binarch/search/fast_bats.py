@@ -12,14 +12,14 @@ Beside what :mod:`binarch.search.fast` tells, these hold exactly:
 5. The shuffle is a permutation: it moves behind the sum over edges and operations, once per node.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from binarch.nn import QuantConv2d, batch_norm, prelu, shifted
+from binarch.nn import QuantConv2d, batch_norm, merge_phases, prelu, shifted, split_phases
 from binarch.search.fast import Carried, Fan, FastCell, Placement, add
 from binarch.search.naive import NaiveCell
 from binarch.spaces.bats import SHUFFLE_GROUPS, Residual
@@ -45,7 +45,7 @@ class _Shared(torch.autograd.Function):
         return z.view_as(z)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         z, factor = ctx.saved_tensors
         products = (grad * z).sum((0, 2, 3))
         return grad, torch.where(factor == 0, 0.0, products / factor)
@@ -64,6 +64,7 @@ class _StackedConv(nn.Module):
         first = convs[0]
         self.dilated = first.dilation == 2
         self.stride = 1 if self.dilated else first.stride
+        assert isinstance(first.padding, int)
         self.padding = first.padding // 2 if self.dilated else first.padding
         self.groups, self.edges = first.groups, len(convs)
         self.weight_quantizer = first.weight_quantizer
@@ -84,21 +85,7 @@ class _StackedConv(nn.Module):
         return maps if weights_learn or not factor.requires_grad else _Shared.apply(maps, factor)
 
 
-def _phases(x: Tensor) -> Tensor:
-    """The four phases of (N, C, H, W), even and odd rows and columns, as (4 N, C, ceil(H/2), ceil(W/2))."""
-    n, c, h, w = x.shape
-    last = functional.pad(x, (0, w % 2, 0, h % 2)).permute(0, 2, 3, 1)
-    split = last.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
-    return split.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)
-
-
-def _merge(phases: Tensor, height: int, width: int) -> Tensor:
-    """Undo :func:`_phases` on a channels-last map, (4 N, h, w, C) -> (N, H, W, C)."""
-    split = phases.unflatten(0, (2, 2, -1)).permute(2, 3, 0, 4, 1, 5)
-    return split.flatten(3, 4).flatten(1, 2)[:, :height, :width]
-
-
-def _stack(tensors: list[Tensor], groups: int) -> nn.Parameter:
+def _stack(tensors: Sequence[Tensor], groups: int) -> nn.Parameter:
     """Parameters of several edges, first dimension C each, as one of (group, edge, C / groups)."""
     return nn.Parameter(torch.stack([t.detach().unflatten(0, (groups, -1)) for t in tensors], 1).flatten(0, 2))
 
@@ -107,26 +94,26 @@ def _stack(tensors: list[Tensor], groups: int) -> nn.Parameter:
 class _Convolutions(nn.Module):
     """One kind of grouped convolution, with its PReLU, on the edges that carry it."""
 
-    def __init__(self, bodies: list[nn.Sequential], placement: Placement) -> None:
+    def __init__(self, bodies: list[Any], placement: Placement) -> None:
         super().__init__()
         self.placement = placement
         self.conv = _StackedConv([body[1] for body in bodies])
         self.slope = _stack([body[2].weight for body in bodies], self.conv.groups)
 
     def forward(self, code: Tensor, weights: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, H', W', groups x edges x filters), not yet shuffled."""
-        maps = prelu(self.conv(code, self.placement.share(weights)), self.slope).permute(0, 2, 3, 1)
+        """(N, C, H, W) -> (N, groups x edges x filters, H', W'), not yet shuffled."""
+        maps = prelu(self.conv(code, self.placement.share(weights)), self.slope)
         if len(self.placement.slots) == self.placement.edges:
             return maps
-        apart = maps.unflatten(3, (self.conv.groups, self.conv.edges, -1)).movedim(4, 1)
-        return self.placement.spread(apart).movedim(1, 4).flatten(3)
+        apart = maps.unflatten(1, (self.conv.groups, self.conv.edges, -1)).transpose(1, 2)
+        return self.placement.spread(apart).transpose(1, 2).flatten(1, 3)
 
 
 @final
 class _Reductions(nn.Module):
     """The factorized reductions (``skip_connect`` with stride 2) on the edges that carry it."""
 
-    def __init__(self, bodies: list[nn.Sequential], placement: Placement) -> None:
+    def __init__(self, bodies: list[Any], placement: Placement) -> None:
         super().__init__()
         self.placement = placement
         self.first = _StackedConv([body[1].first for body in bodies])
@@ -157,7 +144,7 @@ class _BatsFan(Fan):
             if not placement.slots:
                 continue
             found = [modules[slot][column] for slot, column in zip(placement.slots, placement.columns, strict=True)]
-            bodies = [module.body if isinstance(module, Residual) else module for module in found]
+            bodies: list[Any] = [module.body if isinstance(module, Residual) else module for module in found]
             if name == "skip_connect":
                 self.reductions = _Reductions(bodies, placement)
                 conv = bodies[0][1].first
@@ -173,11 +160,13 @@ class _BatsFan(Fan):
         code = self.quantizer(self.norm(x))
         total = _sum(kind(code, weights) for kind in self.kinds.values())
         if self.dilated:
-            apart = code[..., ::2, ::2] if self.stride == 2 else _phases(code)
+            apart = code[..., ::2, ::2] if self.stride == 2 else split_phases(code)
             dilated = _sum(kind(apart, weights) for kind in self.dilated.values())
             assert dilated is not None
-            total = add(total, dilated if self.stride == 2 else _merge(dilated, *code.shape[2:]))
-        shuffled = None if total is None else total.unflatten(3, (self.groups, self.edges, -1)).movedim(4, 1)
+            total = add(total, dilated if self.stride == 2 else merge_phases(dilated, *code.shape[2:]))
+        shuffled: Tensor | None = None
+        if total is not None:
+            shuffled = total.permute(0, 2, 3, 1).unflatten(3, (self.groups, self.edges, -1)).movedim(4, 1)
         return Carried(shuffled, None if self.reductions is None else self.reductions(code, weights))
 
 

@@ -8,7 +8,7 @@ Beside what :mod:`binarch.search.fast` tells, these hold exactly:
 3. The mixture weight of an operation is the affine weight of its last batch norm.
 """
 
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ class _Separable(nn.Module):
 class _Convolutions(nn.Module):
     """One kind of separable convolution, single (dilated) or double, on the edges that carry it."""
 
-    def __init__(self, modules: list[nn.Sequential], placement: Placement) -> None:
+    def __init__(self, modules: list[Any], placement: Placement) -> None:
         super().__init__()
         self.placement = placement
         self.parts = nn.ModuleList(
@@ -86,7 +86,7 @@ class _Convolutions(nn.Module):
 class _Reductions(nn.Module):
     """The factorized reductions (``skip_connect`` with stride 2) on the edges that carry it."""
 
-    def __init__(self, modules: list[nn.Sequential], placement: Placement) -> None:
+    def __init__(self, modules: list[Any], placement: Placement) -> None:
         super().__init__()
         self.placement = placement
         self.first = _stack([m[1].first for m in modules])

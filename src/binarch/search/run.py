@@ -94,4 +94,7 @@ def _rank(
             }
         )
     rows.sort(key=lambda row: -row["validation_accuracy"])
-    return rows[0]["name"], {"candidates": rows, "rank_seconds": round(sum(row["seconds"] for row in rows), 1)}
+    return rows[0]["name"], {
+        "candidates": rows,
+        "rank_seconds": round(sum(row["seconds"] for row in rows), 1),
+    }

@@ -56,8 +56,12 @@ class Supernet(nn.Module):
             raise UserError(f"cells: {cells} is too few for two reductions; use 3 or more")
         self.temperature = temperature
         self.operations = operations
-        self.alphas_normal = nn.Parameter(1e-3 * torch.randn(len(operations["normal"].names), operations["normal"].width))
-        self.alphas_reduce = nn.Parameter(1e-3 * torch.randn(len(operations["reduce"].names), operations["reduce"].width))
+        self.alphas_normal = nn.Parameter(
+            1e-3 * torch.randn(len(operations["normal"].names), operations["normal"].width)
+        )
+        self.alphas_reduce = nn.Parameter(
+            1e-3 * torch.randn(len(operations["reduce"].names), operations["reduce"].width)
+        )
         self.stem = space.stem(3 * channels)
         inputs, halve_first = (3 * channels, 3 * channels), False
         self.cells = nn.ModuleList()
@@ -88,7 +92,10 @@ class Supernet(nn.Module):
 
     def learn(self, what: Literal["alphas", "weights"]) -> None:
         """Make one of the two kinds of parameters ask for gradients, the other not."""
-        for parameters, kind in ((self.architecture_parameters(), "alphas"), (self.weight_parameters(), "weights")):
+        for parameters, kind in (
+            (self.architecture_parameters(), "alphas"),
+            (self.weight_parameters(), "weights"),
+        ):
             for parameter in parameters:
                 parameter.requires_grad_(kind == what)
 

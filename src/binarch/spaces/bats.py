@@ -51,9 +51,7 @@ class Bats(Space):
     """
 
     name: ClassVar[str] = "bats"
-    description: ClassVar[str] = (
-        "grouped convolutions with shuffle and inner residual, binary or real (BATS, 2020)"
-    )
+    description: ClassVar[str] = "grouped convolutions with shuffle and inner residual, binary or real (BATS, 2020)"
 
     def __init__(self, binarization: Binarization, groups: int = 12) -> None:
         if groups < 1:
@@ -97,9 +95,7 @@ class Bats(Space):
 
     def stem(self, channels: int) -> nn.Module:
         """3 x 3 convolution, BN, ReLU."""
-        return nn.Sequential(
-            nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
-        )
+        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """As in DARTS, with C // 20 groups in the second and third convolution."""
@@ -145,9 +141,7 @@ class Bats(Space):
             dilation=dilation,
             groups=self.groups,
         )
-        body = nn.Sequential(
-            batch_norm(channels, search=search), conv, PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS)
-        )
+        body = nn.Sequential(batch_norm(channels, search=search), conv, PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS))
         return Residual(body) if stride == 1 else body
 
     def _asymmetric(self, channels: int, stride: int, search: bool) -> nn.Module:

@@ -26,9 +26,7 @@ class Darts(Space):
     """
 
     name: ClassVar[str] = "darts"
-    description: ClassVar[str] = (
-        "separable and dilated separable convolutions, real-valued (Liu et al., 2019)"
-    )
+    description: ClassVar[str] = "separable and dilated separable convolutions, real-valued (Liu et al., 2019)"
 
     def __init__(self, binarization: Binarization) -> None:
         if binarization.binarize != "none":
@@ -73,9 +71,7 @@ class Darts(Space):
         """ReLU, 1 x 1 convolution, BN; the shifted pair where the input must be halved."""
         if halve:
             return _factorized_reduce(inputs, channels, search)
-        return nn.Sequential(
-            nn.ReLU(), nn.Conv2d(inputs, channels, 1, bias=False), batch_norm(channels, search=search)
-        )
+        return nn.Sequential(nn.ReLU(), nn.Conv2d(inputs, channels, 1, bias=False), batch_norm(channels, search=search))
 
     def stem(self, channels: int) -> nn.Module:
         """3 x 3 convolution and BN."""
@@ -92,9 +88,7 @@ class Darts(Space):
                 nn.Conv2d(half, channels, 3, 2, 1, bias=False),
                 nn.BatchNorm2d(channels),
             ),
-            nn.Sequential(
-                nn.ReLU(), nn.Conv2d(channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)
-            ),
+            nn.Sequential(nn.ReLU(), nn.Conv2d(channels, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)),
         )
 
     def auxiliary(self, inputs: int, classes: int, *, pool_stride: int) -> nn.Module:

@@ -56,16 +56,12 @@ class Cell:
             for edge in edges:
                 if edge.primitive not in PRIMITIVES:
                     known = ", ".join(PRIMITIVES)
-                    raise UserError(
-                        f"genotype: node {state}: {edge.primitive!r} is no primitive; known: {known}"
-                    )
+                    raise UserError(f"genotype: node {state}: {edge.primitive!r} is no primitive; known: {known}")
                 if not 0 <= edge.source < state:
                     raise UserError(f"genotype: node {state}: source {edge.source} is not in 0..{state - 1}")
         last = len(self.nodes) + 1
         if not self.concat or any(not 0 <= state <= last for state in self.concat):
-            raise UserError(
-                f"genotype: concat {list(self.concat)} must name states in 0..{last}, at least one"
-            )
+            raise UserError(f"genotype: concat {list(self.concat)} must name states in 0..{last}, at least one")
         if len(set(self.concat)) != len(self.concat):
             raise UserError(f"genotype: concat {list(self.concat)} names a state twice")
 
@@ -125,9 +121,7 @@ class Genotype:
             )
         extra = set(value) - {"schema", "normal", "reduce"}
         if extra:
-            raise UserError(
-                f"genotype: unknown field {min(map(str, extra))!r}; allowed: schema, normal, reduce"
-            )
+            raise UserError(f"genotype: unknown field {min(map(str, extra))!r}; allowed: schema, normal, reduce")
         return Genotype(_cell(value, "normal"), _cell(value, "reduce"))
 
     @staticmethod

@@ -36,9 +36,7 @@ def _cell(text: str, concat: tuple[int, ...]) -> Cell:
     """Read nodes from ``"sep3:1 sep3:0, skip:0 sep3:1"``: two ``primitive:source`` per node."""
     nodes = []
     for node in text.split(","):
-        first, second = (
-            Edge(_SHORT[op], int(source)) for op, _, source in (e.partition(":") for e in node.split())
-        )
+        first, second = (Edge(_SHORT[op], int(source)) for op, _, source in (e.partition(":") for e in node.split()))
         nodes.append((first, second))
     return Cell(tuple(nodes), concat)
 
@@ -76,9 +74,7 @@ PUBLISHED: dict[str, Published] = {
     ),
     "nasnet": Published(
         Genotype(
-            _cell(
-                "sep5:1 sep3:0, sep5:0 sep3:0, avg3:1 skip:0, avg3:0 avg3:0, sep3:1 skip:1", (2, 3, 4, 5, 6)
-            ),
+            _cell("sep5:1 sep3:0, sep5:0 sep3:0, avg3:1 skip:0, avg3:0 avg3:0, sep3:1 skip:1", (2, 3, 4, 5, 6)),
             _cell("sep5:1 sep7:0, max3:1 sep7:0, avg3:1 sep5:0, skip:3 avg3:2, sep3:2 max3:1", (4, 5, 6)),
         ),
         "NASNet-A as DARTS transcribes it (Zoph et al., CVPR 2018)",

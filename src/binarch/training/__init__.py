@@ -7,4 +7,16 @@ from binarch.training.fit import train
 from binarch.training.loop import Interrupted, Loop, Task
 from binarch.training.trained import evaluate_run, load_network
 
-__all__ = ["Display", "Interrupted", "Loop", "Score", "Task", "TrainConfig", "TrainStage", "evaluate", "evaluate_run", "load_network", "train"]
+__all__ = [
+    "Display",
+    "Interrupted",
+    "Loop",
+    "Score",
+    "Task",
+    "TrainConfig",
+    "TrainStage",
+    "evaluate",
+    "evaluate_run",
+    "load_network",
+    "train",
+]

@@ -9,7 +9,11 @@ from binarch.models import NetworkConfig
 from binarch.nn import Binarize
 from binarch.training.device import Device, Precision
 
-_STAGE_NAMES = {"none": "real-valued", "activations": "binary activations", "both": "binary activations and weights"}
+_STAGE_NAMES = {
+    "none": "real-valued",
+    "activations": "binary activations",
+    "both": "binary activations and weights",
+}
 
 
 @final

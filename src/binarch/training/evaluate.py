@@ -1,7 +1,7 @@
 """Loss and accuracy of a network on images."""
 
-from typing import Any, final
 from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import nn

@@ -1,6 +1,5 @@
 """Training the network of a genotype, in stages."""
 
-import time
 from typing import Any, final
 
 import torch
@@ -42,14 +41,19 @@ class _TrainTask(Task):
         self.config, self.stage, self.index, self.dataset = config, stage, index, dataset
         self.validation = parts[1]
         self.batches = Batches(
-            parts[0], dataset.mean, dataset.std, config.batch_size, derive_seed(config.seed, index), config.augment
+            parts[0],
+            dataset.mean,
+            dataset.std,
+            config.batch_size,
+            derive_seed(config.seed, index),
+            config.augment,
         )
         self.epochs, self.steps, self.batch_size = stage.epochs, len(self.batches), self.batches.batch_size
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.plain = config.network.build(genotype, len(dataset.classes), stage.binarize)
         if weights is not None:
             self.plain.load_state_dict(weights)
-        self.plain.to(memory_format=torch.channels_last)
+        self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self.plain, _optimizer(self.plain, config, stage))
         self.fabric = fabric
 
@@ -131,7 +135,12 @@ def train(
     With ``resume`` a folder that was begun is continued; one that is finished is left as it is.
     """
     _check_sizes(config, dataset)
-    plain = {"verb": "train", "space": config.network.space, **to_plain(config), "genotype": genotype.to_dict()}
+    plain = {
+        "verb": "train",
+        "space": config.network.space,
+        **to_plain(config),
+        "genotype": genotype.to_dict(),
+    }
     folder.claim(plain, resume=resume)
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
@@ -143,7 +152,9 @@ def train(
     folder.write_json("genotype.json", genotype.to_dict())
     display = display.into(folder / "log.txt")
     if parts[0].labels.numel() < config.batch_size:
-        display.say(f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch.")
+        display.say(
+            f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
+        )
 
     def build(index: int) -> Any:
         return lambda carry: _TrainTask(config, index, genotype, dataset, parts, fabric, carry)

@@ -80,9 +80,7 @@ class Loop:
     ``stages`` builds one task each from what the stage before carried (``None`` for the first).
     """
 
-    def __init__(
-        self, folder: RunFolder, display: Display, seed: int, stages: Sequence[Callable[[Any], Task]]
-    ) -> None:
+    def __init__(self, folder: RunFolder, display: Display, seed: int, stages: Sequence[Callable[[Any], Task]]) -> None:
         self.folder, self.display, self.seed, self.stages = folder, display, seed, stages
         self.rows: list[dict[str, Any]] = []
         self._saved_at = time.monotonic()

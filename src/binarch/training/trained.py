@@ -51,4 +51,9 @@ def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[s
     fabric = make_fabric(device, config.precision)
     images = dataset.test().to(fabric.device)
     score = evaluate(fabric.setup_module(network), images, dataset)
-    return {"test_accuracy": score.accuracy, "test_loss": score.loss, "images": len(images), "dataset": dataset.name}
+    return {
+        "test_accuracy": score.accuracy,
+        "test_loss": score.loss,
+        "images": len(images),
+        "dataset": dataset.name,
+    }
