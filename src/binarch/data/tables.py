@@ -1,9 +1,9 @@
 """Tables of encoded images: parquet files, and sets of the Hugging Face hub.
 
 Sets of the hub are downloaded by ``datasets`` to its usual cache, once. Parquet files are read directly,
-only their column types by ``datasets``: its loader reports every use to a server, even of local files, leaves a lock
-file or a cached copy that goes stale when the folder changes, and reads ahead in threads that can still be at
-it when the process ends. Only the columns in use are read.
+and ``datasets`` only tells their column types. Its loader reports every use to a server, even of local files,
+leaves a lock file or a cached copy that goes stale when the folder changes, and, when it streams, reads ahead
+in threads that can keep a process from ending. Only the columns in use are read.
 """
 
 import re

@@ -24,7 +24,7 @@ class NetworkConfig:
     output_scale: bool = False
     """Learn one factor per output channel of every cell convolution."""
     auxiliary: bool = False
-    """Add the auxiliary head (training only; images of 20 pixels or more)."""
+    """Add the auxiliary head (training only; images of 32 pixels or more)."""
 
     def build_space(self, binarize: Binarize) -> Space:
         """The space with its convolutions set to ``binarize``."""

@@ -43,8 +43,9 @@ class ShiftedPair(nn.Module):
     """Halve the resolution without losing every second pixel: two stride-2 paths, one shifted, concatenated.
 
     ``first`` sees the pixels at even rows and columns, ``second`` those at odd ones; each yields half of the
-    channels. On odd sizes the shifted map is padded with zeros at the right and bottom (as NASNet's code does), so
-    both halves agree; on even sizes this equals DARTS' FactorizedReduce.
+    channels. Both are bias-free 1 x 1 convolutions. On odd sizes the second half lacks a row and a column: zeros stand
+    there, as if its input had been padded with zeros that add nothing. On even sizes this equals DARTS'
+    FactorizedReduce.
     """
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
@@ -53,7 +54,9 @@ class ShiftedPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ceil(H/2), ceil(W/2))."""
-        return torch.cat([self.first(x), self.second(shifted(x))], 1)
+        even, odd = self.first(x), self.second(x[..., 1:, 1:])
+        missing = even.shape[-1] - odd.shape[-1], even.shape[-2] - odd.shape[-2]
+        return torch.cat([even, functional.pad(odd, (0, missing[0], 0, missing[1]))], 1)
 
 
 def shifted(x: Tensor) -> Tensor:

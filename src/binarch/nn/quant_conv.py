@@ -17,8 +17,9 @@ class QuantConv2d(nn.Module):
 
     ``x`` is (N, in, H, W), ``y`` is (N, out, H', W'). ``weight`` holds the latent filters
     (out, in / groups, k, k). ``output_scale`` adds :math:`\gamma`, one learned factor per output channel that
-    starts at 1 (XNOR-Net++, Bulat and Tzimiropoulos, 2019); it is folded into the filters before the convolution,
-    which is the same number at a fraction of the work. Zero padding adds nothing: it is applied after
+    starts at 1 (XNOR-Net++, Bulat and Tzimiropoulos, 2019). Real filters take it in before the convolution, which is
+    the same number at a fraction of the work. Codes of +-1 are summed first and scaled then: the sums are integers and
+    exact, so a zero is a zero, here as in a packed network. Zero padding adds nothing: it is applied after
     quantization, so a border pixel sees fewer terms, not a code for zero.
     """
 
@@ -57,10 +58,16 @@ class QuantConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
-        weight = self.weight_quantizer(self.weight)
+        weight, scale = self.weight_quantizer.quantize(self.weight)
+        factor = scale.flatten()
         if self.scale is not None:
-            weight = weight * self.scale.view(-1, 1, 1, 1)
+            factor = factor * self.scale
         code = self.activation_quantizer(x)
+        if self.weight_quantizer.bits == 1:
+            return self._convolve(code, weight) * factor.view(1, -1, 1, 1)
+        return self._convolve(code, weight * factor.view(-1, 1, 1, 1))
+
+    def _convolve(self, code: Tensor, weight: Tensor) -> Tensor:
         if self.dilation == 1:
             return functional.conv2d(code, weight, None, self.stride, self.padding, 1, self.groups)
         return self._dilated(code, weight)

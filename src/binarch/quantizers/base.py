@@ -10,8 +10,8 @@ class Quantizer(nn.Module, ABC):
     """A map from real numbers to a few codes times a scale, with a gradient of its own.
 
     ``quantize(x)`` is the truth: it returns ``(codes, scale)`` with ``codes`` of the shape of ``x`` and ``scale``
-    broadcastable against them. ``forward(x)`` equals ``codes * scale`` and carries the method's gradient.
-    Packing and tests use ``quantize``; training uses ``forward``.
+    broadcastable against them. Both carry the method's gradient, and ``forward(x)`` equals ``codes * scale``.
+    Packing uses ``quantize``; so does a layer that wants to sum codes exactly and scale the sum.
     """
 
     #: Bits per code; 32 for the identity.

@@ -41,7 +41,7 @@ class Sign(Quantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and a scale of one."""
-        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype), x.new_ones(())
+        return straight_through_sign(x), x.new_ones(())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs, with the straight-through gradient."""
@@ -70,17 +70,13 @@ class CentredSign(Quantizer):
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and the scale of each filter, shape (out, 1, 1, 1)."""
         centred = self._centre(x)
-        return torch.where(centred >= 0, 1.0, -1.0).to(x.dtype), self._scale(centred)
+        return straight_through_sign(centred), centred.abs().mean((1, 2, 3), keepdim=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled signs, differentiable."""
-        centred = self._centre(x)
-        return straight_through_sign(centred) * self._scale(centred)
+        codes, scale = self.quantize(x)
+        return codes * scale
 
     @staticmethod
     def _centre(x: Tensor) -> Tensor:
         return x - x.mean(1, keepdim=True) if x.shape[1] > 1 else x
-
-    @staticmethod
-    def _scale(centred: Tensor) -> Tensor:
-        return centred.abs().mean((1, 2, 3), keepdim=True)

@@ -76,13 +76,17 @@ class _StackedConv(nn.Module):
         """Convolve the quantized input; ``share`` is one mixture weight per edge."""
         factor = share.view(1, -1, 1).expand(self.groups, -1, len(self.weight) // (self.groups * self.edges))
         factor = factor.reshape(-1)
+        codes, scale = self.weight_quantizer.quantize(self.weight)
+        own = scale.flatten() if self.scale is None else scale.flatten() * self.scale
+        if self.weight_quantizer.bits == 1:  # integer sums first: see QuantConv2d
+            return self._convolve(code, codes) * (factor * own).view(1, -1, 1, 1)
         weights_learn = self.weight.requires_grad
-        multiplier = factor if weights_learn else factor.detach()
-        if self.scale is not None:
-            multiplier = multiplier * self.scale
-        filters = self.weight_quantizer(self.weight) * multiplier.view(-1, 1, 1, 1)
-        maps = functional.conv2d(code, filters, None, self.stride, self.padding, 1, self.groups)
+        multiplier = own * (factor if weights_learn else factor.detach())
+        maps = self._convolve(code, codes * multiplier.view(-1, 1, 1, 1))
         return maps if weights_learn or not factor.requires_grad else _Shared.apply(maps, factor)
+
+    def _convolve(self, code: Tensor, filters: Tensor) -> Tensor:
+        return functional.conv2d(code, filters, None, self.stride, self.padding, 1, self.groups)
 
 
 def _stack(tensors: Sequence[Tensor], groups: int) -> nn.Parameter:

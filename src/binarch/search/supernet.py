@@ -70,7 +70,7 @@ class Supernet(nn.Module):
             channels = 2 * channels if reduction else channels
             kind = operations["reduce" if reduction else "normal"]
             cell = NaiveCell(space, kind, inputs, channels, reduction=reduction, halve_first=halve_first)
-            self.cells.append(_fast_cell(cell, space) if fast else cell)
+            self.cells.append(fast_cell(cell, space) if fast else cell)
             inputs, halve_first = (inputs[1], channels * kind.nodes), reduction
         self.classifier = nn.Linear(inputs[1], classes)
 
@@ -108,5 +108,6 @@ class Supernet(nn.Module):
         return self.classifier(s1.mean((2, 3)))
 
 
-def _fast_cell(cell: NaiveCell, space: Space) -> nn.Module:
+def fast_cell(cell: NaiveCell, space: Space) -> nn.Module:
+    """The fast form of a cell of ``space``."""
     return fast_bats_cell(cell) if isinstance(space, Bats) else fast_darts_cell(cell)

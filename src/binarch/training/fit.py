@@ -165,10 +165,10 @@ def train(
 
 
 def _check_sizes(config: TrainConfig, dataset: Dataset) -> None:
-    if config.network.auxiliary and dataset.image_size < 20:
+    if config.network.auxiliary and dataset.image_size < 32:
         raise UserError(
-            f"auxiliary: images of {dataset.image_size} pixels are too small for the auxiliary head; it needs 20 "
-            "(use --network.no-auxiliary or a larger --data.image-size)"
+            f"auxiliary: images of {dataset.image_size} pixels are too small for the auxiliary head; it needs 32 "
+            "(use --no-auxiliary or --image-size 32)"
         )
 
 
