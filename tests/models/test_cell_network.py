@@ -27,7 +27,13 @@ def count(module: nn.Module) -> int:
 
 
 def on_meta(
-    name: str, space: Darts | Bats, channels: int, cells: int = 20, classes: int = 10, stem: Stem = "cifar", **options: bool
+    name: str,
+    space: Darts | Bats,
+    channels: int,
+    cells: int = 20,
+    classes: int = 10,
+    stem: Stem = "cifar",
+    **options: bool,
 ) -> CellNetwork:
     with torch.device("meta"):
         return CellNetwork(
@@ -71,7 +77,9 @@ def test_the_auxiliary_head_adds(name: str, extra: int) -> None:
     assert count(on_meta(name, REAL, 36, auxiliary=True)) - DARTS_SIZES[name][0] == extra
 
 
-@pytest.mark.parametrize("cells, at", [(20, (6, 13)), (8, (2, 5)), (5, (1, 3)), (11, (3, 7)), (14, (4, 9)), (3, (1, 2))])
+@pytest.mark.parametrize(
+    "cells, at", [(20, (6, 13)), (8, (2, 5)), (5, (1, 3)), (11, (3, 7)), (14, (4, 9)), (3, (1, 2))]
+)
 def test_reductions(cells: int, at: tuple[int, int]) -> None:
     assert reductions(cells) == at
 
@@ -141,6 +149,13 @@ def test_auxiliary_output_is_for_training(space: str, binarize: str) -> None:
     assert network.eval()(images).shape == (2, 7)
 
 
+@pytest.mark.parametrize("size", [29, pytest.param(20, marks=pytest.mark.xfail(strict=True, reason="29 is the least"))])
+def test_least_image_of_the_auxiliary_head(size: int) -> None:
+    """A map of 8 pixels is the least that a pool of 5 with stride 3 leaves 2 x 2 of."""
+    network = NetworkConfig(cells=3, channels=12, auxiliary=True).build(published("darts-v2"), 7, "both")
+    assert network(torch.randn(2, 3, size, size))[1].shape == (2, 7)
+
+
 def test_classifier_stem_and_head_of_a_binary_network_are_real() -> None:
     network = NetworkConfig(cells=3, channels=12, auxiliary=True).build(published("pdarts"), 7, "both")
     cells = {m for m in network.cells.modules() if isinstance(m, QuantConv2d)}
@@ -155,9 +170,7 @@ def drop(edges: tuple[Edge, Edge], probability: float) -> CellModule:
     """A cell of one node whose two edges may be dropped."""
     torch.manual_seed(0)
     cell = Cell((edges,), (2,))
-    module = CellModule(
-        cell, REAL, (4, 4), 4, reduction=False, halve_first=False, drop_path=DropPath(probability)
-    )
+    module = CellModule(cell, REAL, (4, 4), 4, reduction=False, halve_first=False, drop_path=DropPath(probability))
     for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.eval()
     return module
@@ -201,9 +214,7 @@ def test_the_second_stage_loads_the_first_and_every_filter_has_one_magnitude() -
     optimizer.step()
     second = config.build(published("pdarts"), 7, "both")
     second.load_state_dict(first.state_dict(), strict=True)
-    pairs = [
-        (a, b) for a, b in zip(first.modules(), second.modules(), strict=True) if isinstance(a, QuantConv2d)
-    ]
+    pairs = [(a, b) for a, b in zip(first.modules(), second.modules(), strict=True) if isinstance(a, QuantConv2d)]
     assert pairs
     for real, binary in pairs:
         assert torch.equal(real.weight, binary.weight)

@@ -29,9 +29,7 @@ def test_equals_torch_with_zeros_among_the_inputs(
     x, upstream = (torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(2))
     x = (x * (torch.rand(shape, generator=generator) > 0.2)).to(memory_format=memory_format)
     slope = torch.randn(shape[1], dtype=torch.float64, generator=generator)
-    for ours, theirs in zip(
-        run(prelu, x, slope, upstream), run(functional.prelu, x, slope, upstream), strict=True
-    ):
+    for ours, theirs in zip(run(prelu, x, slope, upstream), run(functional.prelu, x, slope, upstream), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
@@ -40,7 +38,9 @@ def test_gradcheck(memory_format: torch.memory_format) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 4, 3, dtype=torch.float64, generator=generator)
     x = torch.where(x.abs() < 0.01, 0.5, x).to(memory_format=memory_format)  # finite differences fail at the kink
-    assert torch.autograd.gradcheck(prelu, (x.requires_grad_(), torch.tensor([0.25, -0.5, 2.0]).double().requires_grad_()))
+    assert torch.autograd.gradcheck(
+        prelu, (x.requires_grad_(), torch.tensor([0.25, -0.5, 2.0]).double().requires_grad_())
+    )
 
 
 def test_zero_takes_the_slope_and_adds_nothing_to_its_gradient() -> None:

@@ -73,7 +73,9 @@ def test_binary_convolution_counts_bits(kernel: int, stride: int, padding: int, 
 
 
 @pytest.mark.parametrize("inputs, groups, kernel", [(12, 12, 3), (12, 4, 3), (8, 2, 3), (10, 1, 5), (12, 1, 1)])
-def test_outputs_before_scaling_are_integers_of_one_parity_in_the_interior(inputs: int, groups: int, kernel: int) -> None:
+def test_outputs_before_scaling_are_integers_of_one_parity_in_the_interior(
+    inputs: int, groups: int, kernel: int
+) -> None:
     options = {"weight_quantizer": Sign(), "activation_quantizer": Sign(), "groups": groups}
     y = conv(inputs, 2 * inputs, kernel, padding=kernel // 2, **options)(torch.randn(2, inputs, 9, 9))
     terms, border = inputs // groups * kernel**2, kernel // 2
@@ -127,6 +129,17 @@ def test_is_binary_asks_both_operands(weights: type, activations: type, binary: 
 def test_an_impossible_dilation_is_named(options: dict[str, int]) -> None:
     with pytest.raises(UserError, match=f"dilation: {options['dilation']}"):
         conv(4, 4, 3, **options)
+
+
+@pytest.mark.xfail(strict=True, reason="stride 1 crops to the input's size whatever kernel and padding ask for")
+@pytest.mark.parametrize("kernel, padding", [(3, 4), (1, 2), (5, 2)])
+def test_a_dilation_that_changes_the_size_is_right_or_refused(kernel: int, padding: int) -> None:
+    x = torch.randn(1, 4, 7, 7)
+    try:
+        layer = conv(4, 4, kernel, padding=padding, dilation=2)
+    except UserError:
+        return
+    torch.testing.assert_close(layer(x), functional.conv2d(x, layer.weight, None, 1, padding, 2))
 
 
 @pytest.mark.parametrize("binarize, weights, activations", [("none", 32, 32), ("activations", 32, 1), ("both", 1, 1)])

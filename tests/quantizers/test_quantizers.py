@@ -99,7 +99,11 @@ def test_a_single_input_channel_is_not_centred() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(bank=banks(inputs=2).filter(lambda bank: bool(((bank - bank.mean(1, keepdim=True)).abs().amax((1, 2, 3)) > 0.01).all())))
+@given(
+    bank=banks(inputs=2).filter(
+        lambda bank: bool(((bank - bank.mean(1, keepdim=True)).abs().amax((1, 2, 3)) > 0.01).all())
+    )
+)
 @pytest.mark.parametrize("factor", [0.99, 1.01])
 def test_another_scale_fits_worse(factor: float, bank: Tensor) -> None:
     bank = bank.double()

@@ -71,7 +71,9 @@ def test_a_supernet_form_holds_filters_and_slopes_alone(space: Space) -> None:
         for stride in (1, 2):
             module = space.primitive(name, 12, stride, search=True)
             assert not list(module.buffers())
-            assert not any(p.requires_grad for m in module.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
+            assert not any(
+                p.requires_grad for m in module.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()
+            )
 
 
 @BOTH
@@ -109,7 +111,8 @@ def normalized(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("binarize", ["none", "activations", "both"])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
-    "name, kernel, dilation", [("sep_conv_3x3", 3, 1), ("sep_conv_5x5", 5, 1), ("dil_conv_3x3", 3, 2), ("dil_conv_5x5", 5, 2)]
+    "name, kernel, dilation",
+    [("sep_conv_3x3", 3, 1), ("sep_conv_5x5", 5, 1), ("dil_conv_3x3", 3, 2), ("dil_conv_5x5", 5, 2)],
 )
 def test_a_bats_convolution_is_the_written_formula(
     name: str, kernel: int, dilation: int, stride: int, binarize: str, size: int
@@ -202,7 +205,7 @@ def test_other_wrong_settings_are_named() -> None:
     with pytest.raises(UserError, match="space: 'cube' is unknown; choose one of bats, darts"):
         build_space("cube", Binarization())
     with pytest.raises(UserError, match="channels: 84 .*ImageNet stem"):
-        BATS.imagenet_stem(84 + 2 * 21)[0] if False else BATS.imagenet_stem(84)
+        BATS.imagenet_stem(84)
     for space in (DARTS, BATS):
         with pytest.raises(UserError, match="primitive: 'sep_conv_9x9' is unknown"):
             space.primitive("sep_conv_9x9", 12, 1)

@@ -19,6 +19,7 @@ def search(
     config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, *, resume: bool = False
 ) -> Genotype:
     """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued."""
+    config.build_space().check(config.channels)
     folder.claim({"verb": "search", **to_plain(config)}, resume=resume)
     if folder.has("result.json"):
         return Genotype.load(folder / "genotype.json")

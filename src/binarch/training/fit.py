@@ -134,7 +134,7 @@ def train(
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
     With ``resume`` a folder that was begun is continued; one that is finished is left as it is.
     """
-    _check_sizes(config, dataset)
+    _check(config, dataset)
     plain = {
         "verb": "train",
         "space": config.network.space,
@@ -164,7 +164,12 @@ def train(
     return _finish(task, dataset, folder, display, test=test)
 
 
-def _check_sizes(config: TrainConfig, dataset: Dataset) -> None:
+def _check(config: TrainConfig, dataset: Dataset) -> None:
+    """Refuse what cannot be built before anything is written."""
+    for stage in config.stages:
+        config.network.build_space(stage.binarize).check(config.network.channels)
+    if config.network.cells < 3:
+        raise UserError(f"cells: {config.network.cells} is too few for two reductions; use 3 or more")
     if config.network.auxiliary and dataset.image_size < 32:
         raise UserError(
             f"auxiliary: images of {dataset.image_size} pixels are too small for the auxiliary head; it needs 32 "

@@ -1,0 +1,174 @@
+"""The verbs as a user meets them: results, one-line errors, exit codes, help on one screen."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from binarch import cli
+from binarch.recipes import RECIPES
+from binarch.runs import RunFolder
+from binarch.search import STRATEGIES
+from binarch.spaces import PUBLISHED, SPACES, Genotype
+
+CIFAR10 = Path(__file__).parents[1] / "../shared/data/cifar10"
+TINY_SEARCH = ["--cells", "3", "--channels", "4", "--groups", "2", "--epochs", "1", "--limit", "60", "--batch-size", "16"]
+TINY_TRAIN = ["--cells", "3", "--channels", "4", "--groups", "2", "--epochs", "1", "--limit", "60", "--batch-size", "16"]
+
+
+def fails(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    """Run a command that must fail; return its single line."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def result(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict:
+    cli.main([*arguments, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arch", "space", "params", "macs"),
+    [
+        ("darts-v1", "darts", 3_169_414, 500_981_760),
+        ("darts-v2", "darts", 3_349_342, 528_353_280),
+        ("pdarts", "darts", 3_433_798, 532_168_704),
+        ("darts-v2", "bats", 2_153_566, 334_761_984),
+        ("pdarts", "bats", 2_595_502, 389_173_248),
+    ],
+)
+def test_count_gives_the_published_numbers(
+    arch: str, space: str, params: int, macs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = ["--channels", "36", "--cells", "20", "--groups", "12", "--classes", "10"]
+    found = result(["count", "--arch", arch, "--space", space, *shape], capsys)
+    assert (found["params"], found["macs"]) == (params, macs)
+    assert found["binary_macs"] + found["float_macs"] == macs
+    assert found["float_macs"] == (2_985_984 if space == "bats" else macs)
+    real = params - found["binary_params"]
+    assert found["bytes_packed"] == found["binary_params"] // 8 + 4 * real
+
+
+@pytest.mark.parametrize("what", ["archs", "spaces", "strategies", "recipes", "datasets"])
+def test_list_names_everything_with_a_line_each(what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = result(["list", what], capsys)
+    assert all(text and "\n" not in text for text in names.values())
+    expected = {"archs": PUBLISHED, "spaces": SPACES, "strategies": STRATEGIES, "recipes": RECIPES}
+    if what in expected:
+        assert list(names) == list(expected[what])
+    else:
+        assert {"digits", "cifar10", "cifar100"} <= set(names)
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_help_fits_one_screen(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--help"])
+    assert stop.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 140
+    cli.main(["--help"])
+    assert f"binarch {verb}" in capsys.readouterr().out
+
+
+def test_help_shows_the_recipe_s_values(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["search", "--recipe", "cifar10", "--help"])
+    text = capsys.readouterr().out
+    assert "[cifar10]" in text
+    assert "[0 1 2 3]" in text
+
+
+def test_from_search_to_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(["search", "--out", str(tmp_path / "s"), "--recipe", "digits", *TINY_SEARCH], capsys)
+    Genotype.load(Path(found["genotype"]))
+    for file in ("report", "drawing"):
+        assert Path(found[file]).stat().st_size > 5000
+    trained = result(
+        ["train", "--arch", str(tmp_path / "s"), "--out", str(tmp_path / "t"), "--recipe", "digits", *TINY_TRAIN], capsys
+    )
+    assert Path(trained["report"]).is_file()
+    scored = result(["evaluate", str(tmp_path / "t")], capsys)
+    assert scored["test_accuracy"] == pytest.approx(trained["test_accuracy"])
+    assert scored["images"] == 360
+    cli.main(["draw", str(tmp_path / "t"), "--out", str(tmp_path / "cells.png"), "--space", "bats"])
+    with Image.open(tmp_path / "cells.png") as picture:
+        assert picture.width > 300
+    cli.main(["train", "--arch", str(tmp_path / "s"), "--out", str(tmp_path / "t"), "--recipe", "digits", *TINY_TRAIN,
+              "--resume", "auto"])  # fmt: skip
+    assert "bytes packed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_every_recipe_runs_shrunk(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = RECIPES[name]
+    if recipe.search.data.dataset != "digits" and not CIFAR10.is_dir():
+        pytest.skip(f"no CIFAR-10 at {CIFAR10}")
+    data = [] if recipe.search.data.dataset == "digits" else ["--data", str(CIFAR10), "--image-size", "8"]
+    small = [*TINY_SEARCH, *data, "--seed", "0"]
+    result(["search", "--out", str(tmp_path / "s"), "--recipe", name, *small], capsys)
+    auxiliary = ["--no-auxiliary"]
+    small = [*TINY_TRAIN, *data, *auxiliary]
+    trained = result(
+        ["train", "--arch", str(tmp_path / "s"), "--out", str(tmp_path / "t"), "--recipe", name, *small], capsys
+    )
+    assert 0 <= trained["test_accuracy"] <= 1
+    config = RunFolder(tmp_path / "t").read_json("config.json")
+    assert config["optimizer"] == recipe.train.optimizer
+    assert config["cutout"] == recipe.train.cutout
+
+
+def test_mistakes_print_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "run")]
+    assert "serch" in fails(["serch"], capsys)
+    assert "cifar11" in fails(["search", "--recipe", "cifar11", *out], capsys)
+    assert "neither" in fails(["train", "--arch", "nothing", *out], capsys)
+    assert "nowhere" in fails(["search", "--data", str(tmp_path / "nowhere"), *out], capsys)
+    assert "channels" in fails(["search", "--channels", "10", *out], capsys)
+    assert "--space bats" in fails(["search", "--space", "darts", "--binarize", "both", *out], capsys)
+    assert "temperature" in fails(["search", "--temperature", "0", *out], capsys)
+    assert ".svg" in fails(["draw", "pdarts", "--out", str(tmp_path / "cells.jpg")], capsys)
+    assert "config.json" in fails(["evaluate", str(tmp_path)], capsys)
+    (tmp_path / "genotype.json").write_text('{"schema": 1}')
+    assert "normal" in fails(["count", "--arch", str(tmp_path / "genotype.json")], capsys)
+    assert not (tmp_path / "run").exists(), "a mistake must not leave a folder behind"
+
+
+def test_wrong_flags_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["count", "--arch", "pdarts", "--cells", "many"], ["count"], ["search", "--out", "x", "--wat"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert stop.value.code == 2
+        assert capsys.readouterr().err
+
+
+def test_a_begun_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--arch", "pdarts", "--out", str(tmp_path), *TINY_TRAIN]
+    cli.main(arguments)
+    capsys.readouterr()
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert "--resume auto" in fails(arguments, capsys)
+    assert "channels" in fails([*arguments, "--resume", "auto", "--channels", "8"], capsys)
+    assert before == {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+
+def test_ctrl_c_saves_and_exits_130(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--arch", "pdarts", "--out", str(tmp_path), *TINY_TRAIN, "--epochs", "50"]
+    handler = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, 4.0)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert stop.value.code == 130
+    assert "--resume auto" in capsys.readouterr().err
+    assert RunFolder(tmp_path).load_checkpoint() is not None
