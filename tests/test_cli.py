@@ -14,8 +14,8 @@ from binarch.search import STRATEGIES
 from binarch.spaces import PUBLISHED, SPACES, Genotype
 
 CIFAR10 = Path(__file__).parents[1] / "../shared/data/cifar10"
-TINY_SEARCH = ["--cells", "3", "--channels", "4", "--groups", "2", "--epochs", "1", "--limit", "60", "--batch-size", "16"]
-TINY_TRAIN = ["--cells", "3", "--channels", "4", "--groups", "2", "--epochs", "1", "--limit", "60", "--batch-size", "16"]
+TINY_TRAIN = "--cells 3 --channels 4 --groups 2 --epochs 1 --limit 60 --batch-size 16".split()
+TINY_SEARCH = [*TINY_TRAIN, "--warmup-epochs", "0"]
 
 
 def fails(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
@@ -92,7 +92,8 @@ def test_from_search_to_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture
     for file in ("report", "drawing"):
         assert Path(found[file]).stat().st_size > 5000
     trained = result(
-        ["train", "--arch", str(tmp_path / "s"), "--out", str(tmp_path / "t"), "--recipe", "digits", *TINY_TRAIN], capsys
+        ["train", "--arch", str(tmp_path / "s"), "--out", str(tmp_path / "t"), "--recipe", "digits", *TINY_TRAIN],
+        capsys,
     )
     assert Path(trained["report"]).is_file()
     scored = result(["evaluate", str(tmp_path / "t")], capsys)
@@ -133,6 +134,9 @@ def test_mistakes_print_one_line_and_exit_2(tmp_path: Path, capsys: pytest.Captu
     assert "nowhere" in fails(["search", "--data", str(tmp_path / "nowhere"), *out], capsys)
     assert "channels" in fails(["search", "--channels", "10", *out], capsys)
     assert "--space bats" in fails(["search", "--space", "darts", "--binarize", "both", *out], capsys)
+    assert "warmup_epochs" in fails(["search", "--recipe", "digits", "--epochs", "2", *out], capsys)
+    assert "crop_padding" in fails(["train", "--arch", "pdarts", "--crop-padding", "-1", *out], capsys)
+    assert "image_size" in fails(["count", "--arch", "pdarts", "--image-size", "0"], capsys)
     assert "temperature" in fails(["search", "--temperature", "0", *out], capsys)
     assert ".svg" in fails(["draw", "pdarts", "--out", str(tmp_path / "cells.jpg")], capsys)
     assert "config.json" in fails(["evaluate", str(tmp_path)], capsys)

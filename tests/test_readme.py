@@ -28,7 +28,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, recipe in RECIPES.items():
         search = replace(
             recipe.search, data=replace(recipe.search.data, limit=60), cells=(3,), channels=4, groups=2, epochs=(1,),
-            batch_size=16, seed=(0,),
+            batch_size=16, seed=(0,), warmup_epochs=0,
         )  # fmt: skip
         train = replace(
             recipe.train, data=replace(recipe.train.data, limit=60), epochs=(1,), batch_size=16,

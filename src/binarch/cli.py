@@ -171,6 +171,9 @@ def _draw(args: Draw, display: Display) -> None:
 
 
 def _count(args: Count, display: Display) -> None:
+    for name, value, least in (("classes", args.classes, 1), ("image_size", args.image_size, 4)):
+        if value < least:
+            raise UserError(f"{name}: {value} is not possible; use {least} or more")
     binarize = args.binarize or ("both" if args.network.space == "bats" else "none")
     network = args.network.build(find_genotype(args.arch), args.classes, binarize)
     _print(costs(network, args.image_size).to_dict(), args.json)

@@ -7,7 +7,7 @@ from typing import Any
 from binarch.data import load
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
-from binarch.runs import RunFolder, environment
+from binarch.runs import RunFolder
 from binarch.search import search
 from binarch.training import Display, train
 from binarch.training.device import Device
@@ -18,7 +18,6 @@ def run_demo(out: Path, device: Device, display: Display, *, resume: bool) -> di
     recipe = RECIPES["digits"]
     folder = RunFolder(out)
     folder.claim({"verb": "demo", "space": recipe.search.space, "recipe": "digits"}, resume=resume)
-    folder.write_json("env.json", environment())
     dataset = load(recipe.search.data)
     display.say(f"Searching cells on {len(dataset.train):,} images of {dataset.name} ...")
     found = search(replace(recipe.search, device=device), dataset, folder.child("search"), display, resume=True)

@@ -8,7 +8,7 @@
 ``genotype.json``   the final genotype
 ``result.json``     final numbers: accuracies, seconds, costs
 ``last.ckpt``       everything needed to continue (PyTorch file, read with ``weights_only=True``)
-``best.safetensors``  trained weights
+``network.safetensors``  weights after the last epoch
 ``report.html``     all of the above, told in one self-contained page
 ``log.txt``         what was printed
 ==================  ============================================================================
@@ -78,6 +78,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
         if not self.has("config.json"):
+            self.write_json("env.json", environment())
             self.write_json("config.json", config)
             return
         if not resume:

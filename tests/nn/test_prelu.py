@@ -51,6 +51,13 @@ def test_zero_takes_the_slope_and_adds_nothing_to_its_gradient() -> None:
     assert slope.grad.item() == 0
 
 
+def test_frozen_slopes_get_no_gradient() -> None:
+    x, layer = torch.randn(2, 3, 4, 4, requires_grad=True), PReLU(3).requires_grad_(False)
+    layer(x).sum().backward()
+    assert torch.equal(x.grad, torch.where(x > 0, 1.0, 0.25))
+    assert layer.weight.grad is None
+
+
 def test_memory_format_is_kept() -> None:
     x = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last)
     assert PReLU(8)(x).is_contiguous(memory_format=torch.channels_last)

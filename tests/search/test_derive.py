@@ -110,3 +110,9 @@ def test_random_cells_are_valid_varied_and_seeded() -> None:
     assert {edge.primitive for edge in edges} == set(Space.candidates) - {"none"} <= set(PRIMITIVES)
     for genotype in cells:
         assert all(first.source < second.source for first, second in genotype.normal.nodes)
+
+
+def test_skip_limit_ends_where_nothing_else_stands_on_an_edge() -> None:
+    edges = EdgeOperations.full(("none", "skip_connect"))
+    cell = derive_cell(torch.full((14, 2), 0.5), edges, 0)
+    assert cell.count("skip") == 8

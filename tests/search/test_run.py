@@ -1,5 +1,6 @@
 """Whole searches at toy size."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from binarch.data import DataConfig, Dataset, load
 from binarch.errors import UserError
 from binarch.runs import RunFolder
 from binarch.search import SearchConfig, search
-from binarch.search.differentiable import search_gradient
+from binarch.search.differentiable import halves, search_gradient
 from binarch.spaces import Genotype
 from binarch.training import Display
+from binarch.training.device import make_fabric
 
 TINY = SearchConfig(
     data=DataConfig(limit=80), cells=(3,), channels=4, groups=2, epochs=(2,), batch_size=16,
@@ -56,7 +58,7 @@ def test_stages_shrink_the_candidates_and_deepen_the_network(digits: Dataset, tm
     genotype = search(config, digits, RunFolder(tmp_path), quiet())
     rows = RunFolder(tmp_path).metrics()
     assert [len(row["operations_normal"][0]) for row in rows] == [8, 5, 3]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         for old, new in zip(before["operations_reduce"], after["operations_reduce"], strict=True):
             assert set(new) < set(old)
     assert genotype.normal.count("skip") <= 1
@@ -87,9 +89,22 @@ def test_the_same_seed_finds_the_same_and_another_differs(digits: Dataset, tmp_p
 
 
 def test_weights_learn_alone_while_warming_up(digits: Dataset, tmp_path: Path) -> None:
-    search_gradient(replace(TINY, warmup_epochs=2), 0, digits, RunFolder(tmp_path), quiet())
+    search_gradient(replace(TINY, warmup_epochs=2, epochs=(3,)), 0, digits, RunFolder(tmp_path), quiet())
     rows = RunFolder(tmp_path).metrics()
-    assert rows[0]["alphas_normal"] == rows[1]["alphas_normal"]
+    assert rows[0]["alphas_normal"] == rows[1]["alphas_normal"] != rows[2]["alphas_normal"]
+
+
+def test_bfloat16_searches(digits: Dataset, tmp_path: Path) -> None:
+    search(replace(TINY, precision="bf16", epochs=(1,)), digits, RunFolder(tmp_path), quiet())
+
+
+def test_halves_are_balanced_shared_and_in_random_order(digits: Dataset) -> None:
+    first, second = halves(digits, make_fabric("cpu", "32"))
+    assert len(first) + len(second) == len(digits.train)
+    for half in (first, second):
+        assert (half.labels.bincount() - digits.train.labels.bincount() / 2).abs().max() <= 0.5
+        assert not torch.equal(half.labels, half.labels.sort().values)
+    assert torch.equal(halves(digits, make_fabric("cpu", "32"))[1].pixels, second.pixels)
 
 
 def test_a_finished_search_is_read_back_and_other_settings_are_refused(digits: Dataset, tmp_path: Path) -> None:
@@ -114,11 +129,28 @@ def test_the_search_never_opens_the_test_set(digits: Dataset, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("keep", (9,)), ("keep", (5, 5)), ("keep", (1,)), ("cells", (2,)), ("epochs", (0,)), ("epochs", (1, 2)),
-        ("temperature", 0.0), ("temperature", -1.0), ("batch_size", 1), ("learning_rate", 0.0), ("seed", ()),
-        ("seed", (1, 1)), ("candidates", 0), ("rank_epochs", 0), ("max_skips", -1), ("clip", 0.0),
+        ("keep", (9,)),
+        ("keep", (5, 5)),
+        ("keep", (1,)),
+        ("cells", (2,)),
+        ("warmup_epochs", 2),
+        ("warmup_epochs", -1),
+        ("crop_padding", -1),
+        ("alpha_weight_decay", -1.0),
+        ("epochs", (0,)),
+        ("epochs", (1, 2)),
+        ("temperature", 0.0),
+        ("temperature", -1.0),
+        ("batch_size", 1),
+        ("learning_rate", 0.0),
+        ("seed", ()),
+        ("seed", (1, 1)),
+        ("candidates", 0),
+        ("rank_epochs", 0),
+        ("max_skips", -1),
+        ("clip", 0.0),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_name_themselves(field: str, value: object) -> None:
     with pytest.raises(UserError, match=f"^{field}"):
         replace(TINY, **{field: value})

@@ -204,7 +204,7 @@ def test_other_wrong_settings_are_named() -> None:
         Bats(Binarization(), 0)
     with pytest.raises(UserError, match="space: 'cube' is unknown; choose one of bats, darts"):
         build_space("cube", Binarization())
-    with pytest.raises(UserError, match="channels: 84 .*ImageNet stem"):
+    with pytest.raises(UserError, match=r"channels: 84 .*ImageNet stem"):
         BATS.imagenet_stem(84)
     for space in (DARTS, BATS):
         with pytest.raises(UserError, match="primitive: 'sep_conv_9x9' is unknown"):

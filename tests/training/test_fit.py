@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -106,9 +108,11 @@ def test_without_validation_all_images_teach(digits: Dataset, tmp_path: Path) ->
 def test_a_loss_that_is_no_number_stops_and_says_what_to_try(digits: Dataset, tmp_path: Path) -> None:
     config = replace(TINY, learning_rate=(1e30,), clip=1e30, optimizer="sgd", binarize=("none",), epochs=(3,),
                      weight_decay=(0.0,))  # fmt: skip
-    with pytest.raises(UserError, match=r"loss: not finite.*--learning-rate"):
+    with pytest.raises(UserError, match=r"not finite.*--learning-rate"):
         train(published("darts-v2"), config, digits, RunFolder(tmp_path), quiet())
     assert not (tmp_path / "result.json").exists()
+    saved = RunFolder(tmp_path).load_checkpoint()
+    assert saved is None or all(torch.isfinite(value).all() for value in saved["task"]["network"].values())
 
 
 def test_evaluating_what_is_no_finished_training_is_refused(tmp_path: Path, digits: Dataset) -> None:
@@ -138,10 +142,20 @@ def test_a_damaged_checkpoint_is_named_and_kept(digits: Dataset, tmp_path: Path)
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("binarize", ()), ("epochs", (1, 2, 3)), ("epochs", (0,)), ("learning_rate", (0.0,)), ("batch_size", 1),
-        ("validation", 1.0), ("drop_path", 1.0), ("label_smoothing", -0.1), ("clip", 0.0),
+        ("binarize", ()),
+        ("epochs", (1, 2, 3)),
+        ("epochs", (0,)),
+        ("learning_rate", (0.0,)),
+        ("batch_size", 1),
+        ("validation", 1.0),
+        ("drop_path", 1.0),
+        ("label_smoothing", -0.1),
+        ("clip", 0.0),
+        ("weight_decay", (-1.0,)),
+        ("crop_padding", -1),
+        ("cutout", -2),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_name_themselves(field: str, value: object) -> None:
     with pytest.raises(UserError, match=f"^{field}"):
         replace(TINY, **{field: value})
@@ -151,3 +165,21 @@ def test_bfloat16_trains(digits: Dataset, tmp_path: Path) -> None:
     config = replace(TINY, precision="bf16", epochs=(1,))
     train(published("pdarts"), config, digits, RunFolder(tmp_path), quiet())
     assert torch.isfinite(torch.tensor([row["train_loss"] for row in RunFolder(tmp_path).metrics()])).all()
+
+
+def test_evaluation_elsewhere_normalises_as_in_training(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    for place, offset in (("a", 0), ("b", 100)):
+        for split, count in (("train", 6), ("test", 4)):
+            for label in ("x", "y"):
+                folder = tmp_path / place / split / label
+                folder.mkdir(parents=True)
+                for index in range(count):
+                    pixels = noise.integers(0, 100, (8, 8, 3)) + offset * (split == "train")
+                    if split == "test":
+                        pixels = np.full((8, 8, 3), 20 * index + 100 * (label == "y"))
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+    config = replace(TINY, data=DataConfig(data=tmp_path / "a"), epochs=(1,), batch_size=4, validation=0.0)
+    result = train(published("pdarts"), config, load(config.data), RunFolder(tmp_path / "run"), quiet())
+    scored = evaluate_run(RunFolder(tmp_path / "run"), tmp_path / "b", "cpu")
+    assert scored["test_loss"] == pytest.approx(result["test_loss"], rel=1e-5)

@@ -89,3 +89,14 @@ def test_ctrl_c_saves_the_step_that_was_running(tmp_path: Path) -> None:
     assert saved is not None
     assert (saved["position"]["epoch"], saved["position"]["step"]) == (0, 2)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_at_the_end_of_an_epoch_is_heard(tmp_path: Path) -> None:
+    class Late(Walk):
+        def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
+            signal.raise_signal(signal.SIGINT)
+            return super().epoch_end(epoch, sums)
+
+    with pytest.raises(Interrupted):
+        Loop(RunFolder(tmp_path), Display(console=Console(quiet=True)), 5, [lambda _: Late(0, None, [])]).run()
+    assert len(RunFolder(tmp_path).metrics()) == 1

@@ -1,7 +1,7 @@
 """A data set: training images at hand, test images behind a door, statistics of the training images."""
 
 from collections.abc import Callable
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class Dataset:
     def image_size(self) -> int:
         """Side S of the square images, in pixels."""
         return self.train.pixels.shape[-1]
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this set from another: a run is continued on the same images only."""
+        return {"images": len(self.train), "image_size": self.image_size, "classes": list(self.classes)}
 
     @property
     def has_test(self) -> bool:

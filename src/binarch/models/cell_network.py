@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from binarch.errors import UserError
 from binarch.nn import DropPath
 from binarch.spaces import Genotype, Space
+from binarch.spaces.bats import Residual
 from binarch.spaces.genotype import Cell
 
 #: ``cifar``: one convolution at full resolution; ``imagenet``: three with stride 2.
@@ -54,7 +55,11 @@ class CellModule(nn.Module):
 
     def _edge(self, index: int, x: Tensor) -> Tensor:
         operation = self.operations[index]
-        return x if isinstance(operation, nn.Identity) else self.drop_path(operation(x))
+        if isinstance(operation, nn.Identity):
+            return x
+        if isinstance(operation, Residual):  # a shortcut is never dropped, the one inside an operation neither
+            return x + self.drop_path(operation.body(x))
+        return self.drop_path(operation(x))
 
 
 @final
@@ -77,13 +82,12 @@ class CellNetwork(nn.Module):
         classes: int,
         stem: Stem = "cifar",
         auxiliary: bool = False,
-        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         space.check(channels)
         if cells < 3:
             raise UserError(f"cells: {cells} is too few for two reductions; use 3 or more")
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath()
         if stem == "cifar":
             self.stem0, self.stem1 = space.stem(3 * channels), None
             inputs, halve_first = (3 * channels, 3 * channels), False

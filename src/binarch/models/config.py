@@ -30,7 +30,7 @@ class NetworkConfig:
         """The space with its convolutions set to ``binarize``."""
         return build_space(self.space, Binarization(binarize, self.output_scale), self.groups)
 
-    def build(self, genotype: Genotype, classes: int, binarize: Binarize, *, drop_path: float = 0.0) -> CellNetwork:
+    def build(self, genotype: Genotype, classes: int, binarize: Binarize) -> CellNetwork:
         """The network of ``genotype``."""
         return CellNetwork(
             genotype,
@@ -39,5 +39,4 @@ class NetworkConfig:
             cells=self.cells,
             classes=classes,
             auxiliary=self.auxiliary,
-            drop_path=drop_path,
         )

@@ -14,13 +14,16 @@ class _PReLU(torch.autograd.Function):
         return torch.prelu(x, slope.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         x, slope = ctx.saved_tensors
         positive = torch.ops.aten.threshold_backward(grad, x, 0)
         negative = grad - positive
+        x_grad = torch.addcmul(positive, negative, slope.to(x.dtype).view(1, -1, 1, 1))
+        if not ctx.needs_input_grad[1]:
+            return x_grad, None
         # Where x <= 0, the slope's share is g x; reduce it in float32 at least, as PyTorch's own kernel does.
         slope_grad = (negative * x).sum((0, 2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
-        return torch.addcmul(positive, negative, slope.to(x.dtype).view(1, -1, 1, 1)), slope_grad.to(slope.dtype)
+        return x_grad, slope_grad.to(slope.dtype)
 
 
 def prelu(x: Tensor, slope: Tensor) -> Tensor:

@@ -38,13 +38,13 @@ class QuantConv2d(nn.Module):
         output_scale: bool = False,
     ) -> None:
         super().__init__()
-        if dilation != 1 and (dilation, stride in (1, 2), padding in (2, 4)) != (2, True, True):
+        kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        if dilation != 1 and (dilation != 2 or stride not in (1, 2) or padding != 2 * (kernel[0] // 2)):
             raise UserError(
-                f"dilation: {dilation} with stride {stride}, padding {padding} is not possible; use dilation "
-                "1, or 2 with stride 1 or 2 and an even padding"
+                f"dilation: {dilation} with stride {stride}, padding {padding}, kernel {kernel_size} is not possible; "
+                "use dilation 1, or 2 with stride 1 or 2 and a padding of 2 * (kernel // 2)"
             )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // groups, *kernel))
         self.scale = nn.Parameter(torch.ones(out_channels)) if output_scale else None
         self.weight_quantizer = weight_quantizer

@@ -10,7 +10,7 @@ from binarch.spaces import Space, build_space
 from binarch.training.config import per_stage, require
 from binarch.training.device import Device, Precision
 
-#: Softmax temperature of the ``bats`` strategy, chosen from the sweep in results/temperature.
+#: Softmax temperature of the ``bats`` strategy (see docs/architecture.md).
 TEMPERATURE = 0.2
 
 
@@ -93,7 +93,16 @@ class SearchConfig:
         )  # fmt: skip
         require(all(n >= 3 for n in self.cells), "cells", self.cells, "3 or more in each stage")
         require(all(n >= 1 for n in self.epochs), "epochs", self.epochs, "1 or more in each stage")
-        require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
+        longest = min(self.epochs) - 1
+        require(
+            0 <= self.warmup_epochs <= longest,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"0 to {longest}, so that the alphas learn in every stage of {min(self.epochs)} epochs",
+        )
+        for name in ("weight_decay", "alpha_weight_decay"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        self.augment  # noqa: B018 (refuses a negative padding)
         require(self.temperature is None or self.temperature > 0, "temperature", self.temperature, "above 0")
         require(self.max_skips is None or self.max_skips >= 0, "max_skips", self.max_skips, "0 or more")
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")

@@ -4,7 +4,7 @@ The alphas follow the gradient of the validation loss at the current weights; th
 how the weights would answer, is left out.
 """
 
-from binarch.search.bats import propose
+from binarch.search.differentiable import propose
 from binarch.search.strategy import Strategy
 
 DARTS = Strategy("darts", "first-order gradient search, plain softmax (DARTS, 2019)", propose)

@@ -17,16 +17,17 @@ def derive_cell(weights: Tensor, operations: EdgeOperations, max_skips: int | No
     that candidate. ``none`` takes part in the softmax only. Ties go to the smaller source and the earlier candidate.
 
     With ``max_skips`` (P-DARTS): while the cell has more skip connections, the weakest one among those kept is set to
-    zero and the cell is derived anew.
+    zero and the cell is derived anew. Where a node's edges carry nothing else, a skip stays beyond the limit.
     """
     table = weights.detach().cpu().double().clone()
     while True:
         cell, kept = _strongest(table, operations)
         skips = [edge for edge in kept if _best(table, operations, edge)[1] == "skip_connect"]
-        if max_skips is None or len(skips) <= max_skips:
-            return cell
         columns = {edge: operations.names[edge].index("skip_connect") for edge in skips}
-        weakest = min(skips, key=lambda edge: float(table[edge, columns[edge]]))
+        left = [edge for edge in skips if table[edge, columns[edge]] >= 0]
+        if max_skips is None or len(skips) <= max_skips or not left:
+            return cell
+        weakest = min(left, key=lambda edge: float(table[edge, columns[edge]]))
         table[weakest, columns[weakest]] = -1.0
 
 

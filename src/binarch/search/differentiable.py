@@ -25,8 +25,14 @@ from binarch.training.evaluate import evaluate
 from binarch.training.loop import Loop, Task
 from binarch.training.schedule import cosine
 
+#: Seed of the halves, of every search and of the ranking.
+SPLIT_SEED = 0
 #: Where the cosine of the weights' rate ends (DARTS).
 FINAL_LEARNING_RATE = 0.001
+
+
+def _rate(config: SearchConfig, progress: float) -> float:
+    return cosine(config.learning_rate, min(FINAL_LEARNING_RATE, config.learning_rate), progress)
 
 
 @final
@@ -108,7 +114,7 @@ class _SearchTask(Task):
     def _weight_step(self, epoch: int, step: int) -> Tensor:
         self.supernet.learn("weights")
         x, y = self.weight_batches.get(epoch, step)
-        rate = cosine(self.config.learning_rate, FINAL_LEARNING_RATE, (epoch + step / self.steps) / self.epochs)
+        rate = _rate(self.config, (epoch + step / self.steps) / self.epochs)
         for group in self.sgd.param_groups:
             group["lr"] = rate
         logits = self.network(x.contiguous(memory_format=torch.channels_last))
@@ -141,7 +147,7 @@ class _SearchTask(Task):
             "stage_name": f"stage {self.index + 1}" if len(self.config.stages) > 1 else "search",
             "epoch": epoch,
             "global_epoch": done + epoch,
-            "lr": cosine(self.config.learning_rate, FINAL_LEARNING_RATE, epoch / self.epochs),
+            "lr": _rate(self.config, epoch / self.epochs),
             "train_loss": loss / count,
             "train_accuracy": correct / count,
             "validation_loss": score.loss,
@@ -188,10 +194,17 @@ class _SearchTask(Task):
         return {kind: [list(ops) for ops in kept[kind].names] for kind in kept}
 
 
-def halves(dataset: Dataset, seed: int, fabric: Fabric) -> tuple[Images, Images]:
-    """The training images in two class-balanced halves, on the device."""
+def halves(dataset: Dataset, fabric: Fabric) -> tuple[Images, Images]:
+    """The training images in two class-balanced halves, on the device: for the weights, and for the alphas.
+
+    All seeds share the halves, and the ranking does, so that no result is judged by images that another one learned
+    from. Each half is in random order: batch statistics of a supernet must not depend on how a folder was sorted.
+    """
     images = dataset.train.to(fabric.device)
-    first, second = split(images.labels.cpu(), 0.5, seed)
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    first, second = (
+        part[torch.randperm(len(part), generator=generator)] for part in split(images.labels.cpu(), 0.5, SPLIT_SEED)
+    )
     return images.subset(first.to(fabric.device)), images.subset(second.to(fabric.device))
 
 
@@ -200,7 +213,7 @@ def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: R
     if folder.has("result.json"):
         return Genotype.load(folder / "genotype.json")
     fabric = make_fabric(config.device, config.precision)
-    parts = halves(dataset, seed, fabric)
+    parts = halves(dataset, fabric)
 
     def build(index: int) -> Any:
         return lambda names: _SearchTask(config, seed, index, dataset, parts, fabric, folder, names)
@@ -221,3 +234,11 @@ def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: R
         },
     )
     return genotype
+
+
+def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
+    """One genotype per seed."""
+    return {
+        f"seed-{seed}": search_gradient(config, seed, dataset, folder.child(f"seed-{seed}"), display)
+        for seed in config.seed
+    }

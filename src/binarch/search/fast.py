@@ -27,9 +27,10 @@ from binarch.search.naive import NaiveCell
 @final
 @dataclass(frozen=True)
 class Carried:
-    """What one fan carries, with one entry per target along dimension 1.
+    """What one fan carries to its targets, in order.
 
-    ``shuffled`` (N, targets, H, W, groups, C / groups) is still to be shuffled; ``plain`` is (N, targets, C, H, W).
+    ``shuffled`` (N, H, W, groups, targets, C / groups) is still to be shuffled; ``plain`` is (N, targets, C, H, W). The
+    targets stand where the convolutions leave them, so that taking one apart copies nothing.
     """
 
     shuffled: Tensor | None
@@ -41,7 +42,7 @@ class Carried:
 
     def split(self) -> tuple["Carried", "Carried"]:
         """The first target's part, and the rest."""
-        first, rest = zip(_split(self.shuffled), _split(self.plain), strict=True)
+        first, rest = zip(_split(self.shuffled, 4), _split(self.plain, 1), strict=True)
         return Carried(*first), Carried(*rest)
 
 
@@ -52,11 +53,18 @@ def add(total: Tensor | None, term: Tensor | None) -> Tensor | None:
     return term + total
 
 
-def _split(stacked: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+def _split(stacked: Tensor | None, dim: int) -> tuple[Tensor | None, Tensor | None]:
     if stacked is None:
         return None, None
-    first, rest = stacked.split([1, stacked.shape[1] - 1], 1)
-    return first, rest
+    first, rest = stacked.split([1, stacked.shape[dim] - 1], dim)
+    return first.squeeze(dim), rest
+
+
+def _shuffle(maps: Tensor, shuffle_groups: int) -> Tensor:
+    """Shuffle the channels of (N, H, W, groups, C / groups) on the way to (N, C, H, W), in one copy if possible."""
+    if maps.shape[3] % shuffle_groups == 0:
+        return maps.unflatten(3, (shuffle_groups, -1)).permute(0, 1, 2, 4, 5, 3).flatten(3).permute(0, 3, 1, 2)
+    return maps.flatten(3).unflatten(3, (shuffle_groups, -1)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
 
 
 @final
@@ -184,10 +192,8 @@ class FastCell(nn.Module):
         return torch.cat(states[2:], 1)
 
     def _node(self, done: Carried, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
-        base = None if done.plain is None else done.plain.squeeze(1)
-        if done.shuffled is not None:
-            last = done.shuffled.squeeze(1).flatten(3).unflatten(3, (self.shuffle_groups, -1))
-            base = add(base, last.transpose(3, 4).flatten(3).permute(0, 3, 1, 2))
+        shuffled = None if done.shuffled is None else _shuffle(done.shuffled, self.shuffle_groups)
+        base = add(done.plain, shuffled)
         if not terms:
             assert base is not None, "an edge carries nothing at all"
             return base

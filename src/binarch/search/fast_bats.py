@@ -170,7 +170,7 @@ class _BatsFan(Fan):
             total = add(total, dilated if self.stride == 2 else merge_phases(dilated, *code.shape[2:]))
         shuffled: Tensor | None = None
         if total is not None:
-            shuffled = total.permute(0, 2, 3, 1).unflatten(3, (self.groups, self.edges, -1)).movedim(4, 1)
+            shuffled = total.permute(0, 2, 3, 1).unflatten(3, (self.groups, self.edges, -1))
         return Carried(shuffled, None if self.reductions is None else self.reductions(code, weights))
 
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from binarch.data import Dataset
 from binarch.models import NetworkConfig, costs
-from binarch.runs import RunFolder, environment, to_plain
+from binarch.runs import RunFolder, to_plain, write_atomic
 from binarch.search.bats import BATS
 from binarch.search.config import SearchConfig
 from binarch.search.darts import DARTS
+from binarch.search.differentiable import SPLIT_SEED
 from binarch.search.random import RANDOM
 from binarch.spaces import Genotype
 from binarch.training import Display, TrainConfig, train
@@ -20,10 +21,9 @@ def search(
 ) -> Genotype:
     """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued."""
     config.build_space().check(config.channels)
-    folder.claim({"verb": "search", **to_plain(config)}, resume=resume)
+    folder.claim({"verb": "search", **to_plain(config), "found": dataset.identity()}, resume=resume)
     if folder.has("result.json"):
         return Genotype.load(folder / "genotype.json")
-    folder.write_json("env.json", environment())
     display = display.into(folder / "log.txt")
     found = STRATEGIES[config.strategy].propose(config, dataset, folder, display)
     result: dict[str, Any] = {}
@@ -39,6 +39,8 @@ def search(
             if seed == name:
                 result |= {key: value for key, value in rows.items() if key.endswith("_validation_accuracy")}
                 folder.write_metrics(child.metrics())
+                for epoch in sorted((child / "genotypes").glob("*.json")):
+                    write_atomic(folder / "genotypes" / epoch.name, epoch.read_bytes())
     genotype = found[name]
     network = _network(config)
     result |= {
@@ -79,7 +81,7 @@ def _rank(
         validation=0.5,
         precision=config.precision,
         device=config.device,
-        seed=config.seed[0],
+        seed=SPLIT_SEED,
     )
     rows = []
     for index, (name, genotype) in enumerate(found.items()):

@@ -1,7 +1,6 @@
 """The supernet: a network whose cells mix all candidate operations by architecture parameters."""
 
-from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +11,10 @@ from binarch.search.fast_bats import fast_bats_cell
 from binarch.search.fast_darts import fast_darts_cell
 from binarch.search.naive import NaiveCell
 from binarch.search.operations import EdgeOperations
-from binarch.spaces import Bats, Space
+from binarch.spaces import Bats, Darts, Space
 
 
-@final
-@dataclass(frozen=True)
-class Mixture:
+class Mixture(NamedTuple):
     """Weights of all operations: (edges, operations) for the normal and for the reduction cell."""
 
     normal: Tensor
@@ -62,7 +59,7 @@ class Supernet(nn.Module):
         self.alphas_reduce = nn.Parameter(
             1e-3 * torch.randn(len(operations["reduce"].names), operations["reduce"].width)
         )
-        self.stem = space.stem(3 * channels)
+        self.stem = space.stem(3 * channels, search=True)
         inputs, halve_first = (3 * channels, 3 * channels), False
         self.cells = nn.ModuleList()
         for index in range(cells):
@@ -109,5 +106,7 @@ class Supernet(nn.Module):
 
 
 def fast_cell(cell: NaiveCell, space: Space) -> nn.Module:
-    """The fast form of a cell of ``space``."""
-    return fast_bats_cell(cell) if isinstance(space, Bats) else fast_darts_cell(cell)
+    """The fast form of a cell of ``space``; a space that has none keeps the naive one."""
+    if isinstance(space, Bats):
+        return fast_bats_cell(cell)
+    return fast_darts_cell(cell) if isinstance(space, Darts) else cell

@@ -1,5 +1,6 @@
 """Search spaces and genotypes."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from binarch.errors import UserError, choose
@@ -39,10 +40,11 @@ def find_genotype(name: str) -> Genotype:
     if name in PUBLISHED:
         return published(name)
     path = Path(name)
-    if path.is_dir():
-        return Genotype.load(path / "genotype.json")
-    if path.is_file():
-        return Genotype.load(path)
+    with suppress(OSError):  # a name that no file system takes is no path either
+        if path.is_dir():
+            return Genotype.load(path / "genotype.json")
+        if path.is_file():
+            return Genotype.load(path)
     raise UserError(
         f"arch: {name!r} is neither a published name ({', '.join(PUBLISHED)}) nor a genotype file nor a run folder"
     )

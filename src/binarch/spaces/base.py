@@ -45,7 +45,7 @@ class Space(ABC):
         """Bring a cell's input to the cell's width, and to half its resolution where ``halve`` says so."""
 
     @abstractmethod
-    def stem(self, channels: int) -> nn.Module:
+    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
         """First layer for small images: (N, 3, H, W) -> (N, channels, H, W); real-valued."""
 
     @abstractmethod
@@ -54,4 +54,5 @@ class Space(ABC):
 
     @abstractmethod
     def auxiliary(self, inputs: int, classes: int, *, pool_stride: int) -> nn.Module:
-        """The auxiliary classifier, (N, C, H, W) with H, W >= 5 -> (N, classes); real-valued."""
+        """The auxiliary classifier, (N, C, H, W) -> (N, classes), with H, W of 8 or more (7 where
+        the pool's stride is 2); real-valued."""

@@ -93,9 +93,10 @@ class Bats(Space):
         )
         return Residual(body) if inputs == channels else body
 
-    def stem(self, channels: int) -> nn.Module:
+    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
         """3 x 3 convolution, BN, ReLU."""
-        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
+        norm = nn.BatchNorm2d(channels, track_running_stats=not search)
+        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), norm, nn.ReLU())
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """As in DARTS, with C // 20 groups in the second and third convolution."""

@@ -73,9 +73,10 @@ class Darts(Space):
             return _factorized_reduce(inputs, channels, search)
         return nn.Sequential(nn.ReLU(), nn.Conv2d(inputs, channels, 1, bias=False), batch_norm(channels, search=search))
 
-    def stem(self, channels: int) -> nn.Module:
+    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
         """3 x 3 convolution and BN."""
-        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        norm = nn.BatchNorm2d(channels, track_running_stats=not search)
+        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), norm)
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """Three 3 x 3 convolutions with stride 2; the first state comes after two of them."""

@@ -115,7 +115,7 @@ class Genotype:
         """Build and validate a genotype from plain containers; any flaw is a :class:`UserError`."""
         if not isinstance(value, Mapping):
             raise UserError(f"genotype: an object is expected, not {type(value).__name__}")
-        if value.get("schema") != SCHEMA_VERSION:
+        if value.get("schema") != SCHEMA_VERSION or type(value["schema"]) is not int:
             raise UserError(
                 f"genotype: schema {value.get('schema')!r} is unknown; this version reads schema {SCHEMA_VERSION}"
             )

@@ -45,11 +45,11 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     binarize: tuple[Binarize, ...] = ("activations", "both")
     """What carries one bit in each stage: none, activations, both."""
-    epochs: tuple[int, ...] = (20, 20)
+    epochs: tuple[int, ...] = (20,)
     """Epochs of each stage."""
     learning_rate: tuple[float, ...] = (1e-3,)
     """Learning rate at the start of each stage."""
-    weight_decay: tuple[float, ...] = (1e-2, 0.0)
+    weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with momentum 0.9."""
@@ -90,6 +90,9 @@ class TrainConfig:
         require(0 <= self.drop_path < 1, "drop_path", self.drop_path, "from 0 to below 1")
         require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "from 0 to below 1")
         require(self.clip > 0, "clip", self.clip, "above 0")
+        require(all(decay >= 0 for decay in self.weight_decay), "weight_decay", self.weight_decay, "0 or more")
+        require(self.auxiliary_weight >= 0, "auxiliary_weight", self.auxiliary_weight, "0 or more")
+        self.augment  # noqa: B018 (refuses negative sizes)
 
     @property
     def stages(self) -> tuple[TrainStage, ...]:
@@ -107,7 +110,7 @@ class TrainConfig:
 def per_stage(name: str, values: tuple, count: int) -> tuple:
     """``values`` for ``count`` stages; one value stands for all."""
     if len(values) not in (1, count):
-        raise UserError(f"{name}: {len(values)} values for {count} stages; give one, or {count}")
+        raise UserError(f"{name}: {len(values)} values for {count} stage{'s' * (count > 1)}; give one, or {count}")
     return values * count if len(values) == 1 else values
 
 

@@ -1,5 +1,6 @@
 """Loss and accuracy of a network on images."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -25,6 +26,8 @@ def evaluate(network: nn.Module, images: Images, dataset: Dataset, batch_size: i
     training = network.training
     network.eval()
     sums = torch.zeros(2, dtype=torch.float64)
+    # Near-equal batches: a supernet normalises by the batch, and one image alone has no statistics.
+    batch_size = math.ceil(len(images) / math.ceil(len(images) / batch_size))
     for x, y in evaluation_batches(images, dataset.mean, dataset.std, batch_size):
         logits = network(x.contiguous(memory_format=torch.channels_last), **arguments).float()
         loss = functional.cross_entropy(logits, y, reduction="sum")

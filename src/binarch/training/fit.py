@@ -11,7 +11,7 @@ from torch.nn import functional
 from binarch.data import Batches, Dataset, Images, derive_seed, split
 from binarch.errors import UserError
 from binarch.models import costs
-from binarch.runs import RunFolder, environment, to_plain, write_atomic
+from binarch.runs import RunFolder, to_plain, write_atomic
 from binarch.spaces import Genotype
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
@@ -140,6 +140,7 @@ def train(
         "space": config.network.space,
         **to_plain(config),
         "genotype": genotype.to_dict(),
+        "found": dataset.identity(),
     }
     folder.claim(plain, resume=resume)
     if folder.has("result.json"):
@@ -148,7 +149,6 @@ def train(
     training = dataset.train.to(fabric.device)
     kept, held = split(training.labels.cpu(), config.validation, config.seed)
     parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))
-    folder.write_json("env.json", environment())
     folder.write_json("genotype.json", genotype.to_dict())
     display = display.into(folder / "log.txt")
     if parts[0].labels.numel() < config.batch_size:
@@ -194,7 +194,6 @@ def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Disp
     }
     if "validation_accuracy" in last:
         result["validation_accuracy"] = last["validation_accuracy"]
-        result["best_validation_accuracy"] = max(row["validation_accuracy"] for row in rows)
     if test and dataset.has_test:
         score = evaluate(task.network, dataset.test().to(task.fabric.device), dataset)
         result["test_accuracy"], result["test_loss"] = score.accuracy, score.loss

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, NoReturn, final
 
 import torch
 from torch import Tensor
@@ -127,6 +127,8 @@ class Loop:
                 raise Interrupted
         self._look(task, position, started)
         row = task.epoch_end(position.epoch, position.sums.tolist())
+        if not all(math.isfinite(value) for value in row.values() if isinstance(value, float)):
+            self._refuse(task, position, "validation_loss")
         seconds = position.seconds + time.perf_counter() - started
         rate = round(task.steps * task.batch_size / seconds, 1)
         self.rows.append({**row, "seconds": round(seconds, 3), "images_per_second": rate})
@@ -135,18 +137,22 @@ class Loop:
         position.epoch, position.step, position.seconds = position.epoch + 1, 0, 0.0
         position.sums = torch.zeros(3, dtype=torch.float64)
         self._save(task, position)
+        if pressed.is_set():
+            raise Interrupted
 
     def _look(self, task: Task, position: _Position, started: float) -> str:
         """Wait for the device; refuse to go on, or to save, where the loss is no number any more."""
         loss, correct, count = position.sums.tolist()
         if not math.isfinite(loss):
-            saved = "the last good state is in last.ckpt" if self.folder.has("last.ckpt") else "nothing was saved yet"
-            raise UserError(
-                f"loss: not finite at {task.title}, epoch {position.epoch + 1}, step {position.step} ({saved}); try a "
-                "lower --learning-rate, a lower --clip, or --precision 32"
-            )
+            self._refuse(task, position, "loss")
         rate = position.step * task.batch_size / max(position.seconds + time.perf_counter() - started, 1e-9)
         return f"loss {loss / count:.3f}  correct {correct / count:.1%}  {rate:,.0f} images/s"
+
+    def _refuse(self, task: Task, position: _Position, what: str) -> NoReturn:
+        raise UserError(
+            f"{what}: not finite at {task.title}, epoch {position.epoch + 1}, step {position.step}; start again with "
+            "another --out and a lower --learning-rate, a lower --clip, or --precision 32"
+        )
 
     def _restore(self) -> tuple[_Position, dict[str, Any] | None]:
         saved = self.folder.load_checkpoint()
@@ -164,8 +170,20 @@ class Loop:
         return _Position(**position), saved["task"]
 
     def _save(self, task: Task, position: _Position) -> None:
-        self.folder.save_checkpoint({"position": vars(position), "rows": self.rows, "task": task.state()})
+        """Write the checkpoint; what holds a number that is none is never written over one that is sound."""
+        state = task.state()
+        if not all(torch.isfinite(tensor).all() for tensor in _tensors(state)):
+            self._refuse(task, position, "weights")
+        self.folder.save_checkpoint({"position": vars(position), "rows": self.rows, "task": state})
         self._saved_at = time.monotonic()
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, dict | list | tuple):
+        for item in state.values() if isinstance(state, dict) else state:
+            yield from _tensors(item)
 
 
 def _line(task: Task, row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from binarch.data import load
+from binarch.data import Dataset, load
 from binarch.errors import UserError
 from binarch.models import CellNetwork
 from binarch.runs import RunFolder, from_plain
@@ -22,7 +22,7 @@ def load_network(folder: RunFolder) -> tuple[CellNetwork, TrainConfig]:
     plain = folder.read_json("config.json")
     if plain.get("verb") != "train":
         raise UserError(f"{folder.path}: is the folder of a {plain.get('verb')}; give the folder of a training")
-    settings = {name: value for name, value in plain.items() if name not in ("verb", "space", "genotype")}
+    settings = {name: value for name, value in plain.items() if name not in ("verb", "space", "genotype", "found")}
     config = from_plain(settings, TrainConfig, folder / "config.json")
     if not folder.has("result.json"):
         raise UserError(f"{folder.path}: the training is not finished; continue it with binarch train --resume auto")
@@ -41,8 +41,10 @@ def load_network(folder: RunFolder) -> tuple[CellNetwork, TrainConfig]:
 def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[str, Any]:
     """Score a finished training on the test images of its data set."""
     network, config = load_network(folder)
-    dataset = load(replace(config.data, data=data) if data is not None else config.data)
-    classes = folder.read_json("result.json")["classes"]
+    known = folder.read_json("result.json")
+    settings = replace(config.data, image_size=known["image_size"], data=config.data.data if data is None else data)
+    dataset = load(settings)
+    classes = known["classes"]
     if list(dataset.classes) != classes:
         raise UserError(
             f"--data {data}: has the classes {', '.join(dataset.classes[:5])}..., the network was trained on "
@@ -50,6 +52,9 @@ def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[s
         )
     fabric = make_fabric(device, config.precision)
     images = dataset.test().to(fabric.device)
+    # Other training images may lie beside the test images now: normalise as in training.
+    mean, std = tuple(known["mean"]), tuple(known["std"])
+    dataset = Dataset(dataset.name, dataset.classes, dataset.train, mean, std, dataset.test)
     score = evaluate(fabric.setup_module(network), images, dataset)
     return {
         "test_accuracy": score.accuracy,
