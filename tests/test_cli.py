@@ -14,7 +14,8 @@ from binarch.search import STRATEGIES
 from binarch.spaces import PUBLISHED, SPACES, Genotype
 
 CIFAR10 = Path(__file__).parents[1] / "../shared/data/cifar10"
-TINY_TRAIN = "--cells 3 --channels 4 --groups 2 --epochs 1 --limit 60 --batch-size 16".split()
+SHAPE = ["--cells", "3", "--channels", "4", "--groups", "2"]
+TINY_TRAIN = [*SHAPE, "--epochs", "1", "--limit", "60", "--batch-size", "16"]
 TINY_SEARCH = [*TINY_TRAIN, "--warmup-epochs", "0"]
 
 

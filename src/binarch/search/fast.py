@@ -132,15 +132,15 @@ class _AddScaled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, base: Tensor, weights: Tensor, *maps: Tensor) -> Tensor:
         ctx.save_for_backward(weights, *maps)
-        total = base.clone()
-        for weight, term in zip(weights, maps, strict=True):
+        total = torch.addcmul(base, weights[0], maps[0])
+        for weight, term in zip(weights[1:], maps[1:], strict=True):
             total.addcmul_(weight, term)
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weights, *maps = ctx.saved_tensors
-        products = torch.stack([(grad * term).sum() for term in maps])
+        products = torch.stack([(grad * term).sum() for term in maps]) if ctx.needs_input_grad[1] else None
         return grad, products, *(grad * weight for weight in weights)
 
 
