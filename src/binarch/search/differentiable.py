@@ -197,8 +197,9 @@ class _SearchTask(Task):
 def halves(dataset: Dataset, fabric: Fabric) -> tuple[Images, Images]:
     """The training images in two class-balanced halves, on the device: for the weights, and for the alphas.
 
-    All seeds share the halves, and the ranking does, so that no result is judged by images that another one learned
-    from. Each half is in random order: batch statistics of a supernet must not depend on how a folder was sorted.
+    All seeds and the ranking share the halves, so every seed is judged alike: by the half that its alphas have seen and
+    its weights have not. Random cells have seen neither. Each half is in random order: batch statistics of a supernet
+    must not depend on how a folder was sorted.
     """
     images = dataset.train.to(fabric.device)
     generator = torch.Generator().manual_seed(SPLIT_SEED)
