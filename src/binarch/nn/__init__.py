@@ -5,6 +5,7 @@ from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.prelu import PReLU, prelu
 from binarch.nn.quant_conv import QuantConv2d
+from binarch.nn.stem import StemConv2d
 
 __all__ = [
     "Binarization",
@@ -14,6 +15,7 @@ __all__ = [
     "PReLU",
     "QuantConv2d",
     "ShiftedPair",
+    "StemConv2d",
     "Zero",
     "batch_norm",
     "merge_phases",

@@ -1,0 +1,257 @@
+"""Trained modules to instructions: one function per kind of module, found by type.
+
+``lower(module, builder, x)`` appends what ``module`` does to value ``x`` and returns the value of its output. A new kind
+of module joins with ``@lower.register``; its function may call ``lower`` on its parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from binarch.deploy.builder import Builder
+from binarch.errors import UserError
+from binarch.models import CellNetwork
+from binarch.models.cell_network import CellModule
+from binarch.nn import ChannelShuffle, DropPath, PReLU, QuantConv2d, ShiftedPair, Zero
+from binarch.runtime.ops import (
+    Add, Affine, BitConv, Clip, Concat, Conv, Flatten, Image, Mean, Pool, PRelu, Shuffle, Window, Zeros
+)  # fmt: skip
+from binarch.runtime.program import Program
+from binarch.spaces.bats import Residual
+from binarch.spaces.parts import SpatialMean
+
+
+def pack_network(
+    network: nn.Module,
+    *,
+    size: tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    card: Mapping[str, Any],
+) -> Program:
+    """The program of a network in evaluation mode, for images of ``size`` (height, width), normalised by mean and std.
+
+    ``card`` must hold ``classes``, the names of the logits; what else it holds is for people.
+    """
+    builder = Builder()
+    training = network.training
+    network.eval()
+    channels = len(mean)
+    offsets = builder.reals(np.array(mean)), builder.reals(np.array(std))
+    x = builder.add(Image(channels, *size, *offsets))
+    with torch.no_grad():
+        lower(network, builder, x)
+    network.train(training)
+    return builder.program(card)
+
+
+@singledispatch
+def lower(module: nn.Module, builder: Builder, x: int) -> int:
+    """Append ``module``; return the value of its output."""
+    kind = type(module)
+    raise UserError(
+        f"{kind.__module__}.{kind.__qualname__}: cannot be packed; build it from layers that can (see "
+        "docs/packed-format.md), or teach it with @binarch.deploy.lower.register"
+    )
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A tensor as float32 numbers."""
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def window(kernel: Any, stride: Any, padding: Any, dilation: Any, size: tuple[int, int], *, ceil: bool = False) -> Window:
+    """The window of a convolution or pool on a map of ``size``."""
+    kernel, stride, padding, dilation = (
+        (n, n) if isinstance(n, int) else (int(n[0]), int(n[1])) for n in (kernel, stride, padding, dilation)
+    )
+    span = [n + 2 * p - d * (k - 1) - 1 for n, p, d, k in zip(size, padding, dilation, kernel, strict=True)]
+    out = tuple((-(-s // t) if ceil else s // t) + 1 for s, t in zip(span, stride, strict=True))
+    return Window(kernel, stride, dilation, (-padding[0], -padding[1]), (out[0], out[1]))
+
+
+def _size(builder: Builder, x: int) -> tuple[int, int]:
+    return builder.shapes[x].height, builder.shapes[x].width
+
+
+@lower.register
+def _(module: nn.Sequential, builder: Builder, x: int) -> int:
+    for part in module:
+        x = lower(part, builder, x)
+    return x
+
+
+@lower.register(nn.Identity)
+@lower.register(nn.Dropout)
+@lower.register(nn.Dropout2d)
+@lower.register(DropPath)
+def _(module: nn.Module, builder: Builder, x: int) -> int:
+    return x
+
+
+@lower.register
+def _(module: Residual, builder: Builder, x: int) -> int:
+    return builder.add(Add(x, lower(module.body, builder, x)))
+
+
+@lower.register(nn.BatchNorm2d)
+@lower.register(nn.BatchNorm1d)
+def _(module: nn.BatchNorm2d, builder: Builder, x: int) -> int:
+    """Scale and shift as PyTorch's kernel computes them, rounding included."""
+    if module.running_mean is None or module.running_var is None:
+        raise UserError("BatchNorm2d without running statistics cannot be packed; train with track_running_stats=True")
+    inverse = np.float32(1) / np.sqrt(array(module.running_var) + np.float32(module.eps))
+    weight = array(module.weight) if module.weight is not None else np.ones_like(inverse)
+    bias = array(module.bias) if module.bias is not None else np.zeros_like(inverse)
+    scale = inverse * weight
+    shift = (bias.astype(np.float64) - array(module.running_mean).astype(np.float64) * scale).astype(np.float32)
+    return builder.add(Affine(x, builder.reals(scale), builder.reals(shift)))
+
+
+@lower.register(PReLU)
+@lower.register(nn.PReLU)
+def _(module: nn.PReLU, builder: Builder, x: int) -> int:
+    slope = np.broadcast_to(array(module.weight), builder.shapes[x].channels)
+    return builder.add(PRelu(x, builder.reals(slope)))
+
+
+@lower.register
+def _(module: nn.ReLU, builder: Builder, x: int) -> int:
+    return builder.add(Clip(x, 0.0, np.inf))
+
+
+@lower.register
+def _(module: nn.Hardtanh, builder: Builder, x: int) -> int:
+    return builder.add(Clip(x, float(module.min_val), float(module.max_val)))
+
+
+@lower.register
+def _(module: ChannelShuffle, builder: Builder, x: int) -> int:
+    return builder.add(Shuffle(x, module.groups))
+
+
+@lower.register
+def _(module: Zero, builder: Builder, x: int) -> int:
+    shape, stride = builder.shapes[x], module.stride
+    return builder.add(Zeros(shape.channels, -(-shape.height // stride), -(-shape.width // stride)))
+
+
+@lower.register
+def _(module: nn.MaxPool2d, builder: Builder, x: int) -> int:
+    stride = module.stride if module.stride is not None else module.kernel_size
+    seen = window(module.kernel_size, stride, module.padding, module.dilation, _size(builder, x), ceil=module.ceil_mode)
+    return builder.add(Pool(x, "max", seen))
+
+
+@lower.register
+def _(module: nn.AvgPool2d, builder: Builder, x: int) -> int:
+    kind = "mean_padded" if module.count_include_pad else "mean"
+    if module.divisor_override is not None or (module.ceil_mode and module.count_include_pad):
+        raise UserError("AvgPool2d with divisor_override, or ceil_mode counting padding, cannot be packed; leave them out")
+    seen = window(module.kernel_size, module.stride, module.padding, 1, _size(builder, x), ceil=module.ceil_mode)
+    return builder.add(Pool(x, kind, seen))
+
+
+@lower.register
+def _(module: nn.AdaptiveAvgPool2d, builder: Builder, x: int) -> int:
+    if module.output_size not in (1, (1, 1)):
+        raise UserError(f"AdaptiveAvgPool2d({module.output_size}) cannot be packed; use output size 1, or AvgPool2d")
+    return builder.add(Mean(x))
+
+
+@lower.register
+def _(module: SpatialMean, builder: Builder, x: int) -> int:
+    return builder.add(Mean(x))
+
+
+@lower.register
+def _(module: nn.Flatten, builder: Builder, x: int) -> int:
+    if module.start_dim != 1 or module.end_dim != -1:
+        raise UserError("Flatten of some dimensions cannot be packed; use nn.Flatten()")
+    return builder.add(Flatten(x))
+
+
+@lower.register
+def _(module: nn.Linear, builder: Builder, x: int) -> int:
+    if _size(builder, x) != (1, 1):
+        raise UserError(f"Linear on a map of {_size(builder, x)} cannot be packed; put nn.Flatten or a mean before it")
+    one = window(1, 1, 0, 1, (1, 1))
+    bias = builder.reals(array(module.bias)) if module.bias is not None else -1
+    return builder.add(Conv(x, one, module.out_features, 1, builder.reals(array(module.weight)), 32, 0, bias))
+
+
+@lower.register
+def _(module: nn.Conv2d, builder: Builder, x: int) -> int:
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        raise UserError(f"Conv2d with padding {module.padding!r} ({module.padding_mode}) cannot be packed; pad with zeros")
+    seen = window(module.kernel_size, module.stride, module.padding, module.dilation, _size(builder, x))
+    bias = builder.reals(array(module.bias)) if module.bias is not None else -1
+    weight = builder.reals(array(module.weight))
+    return builder.add(Conv(x, seen, module.out_channels, module.groups, weight, 32, 0, bias))
+
+
+@lower.register
+def _(module: QuantConv2d, builder: Builder, x: int) -> int:
+    seen = window(module.weight.shape[2:], module.stride, module.padding, module.dilation, _size(builder, x))
+    return quantized(module, builder, x, seen)
+
+
+@lower.register
+def _(module: ShiftedPair, builder: Builder, x: int) -> int:
+    """The second convolution sees the map from its second row and column on."""
+    size = _size(builder, x)
+    half = (-(-size[0] // 2), -(-size[1] // 2))
+    halves = []
+    for origin, part in (((0, 0), module.first), ((1, 1), module.second)):
+        seen = Window((1, 1), (2, 2), (1, 1), origin, half)
+        if isinstance(part, QuantConv2d):
+            halves.append(quantized(part, builder, x, seen))
+        elif isinstance(part, nn.Conv2d) and part.bias is None:
+            weight = builder.reals(array(part.weight))
+            halves.append(builder.add(Conv(x, seen, part.out_channels, part.groups, weight, 32, 0, -1)))
+        else:
+            raise UserError(f"ShiftedPair of {type(part).__name__} cannot be packed; use bias-free convolutions")
+    return builder.add(Concat(tuple(halves)))
+
+
+def quantized(module: QuantConv2d, builder: Builder, x: int, seen: Window) -> int:
+    """A convolution with quantizers: bits where both sides have few, real numbers where not."""
+    codes, scale = module.weight_quantizer.quantize(module.weight)
+    factor = scale.flatten()
+    if module.scale is not None:
+        factor = factor * module.scale
+    scales = np.broadcast_to(array(factor), len(module.weight))
+    out, groups = len(module.weight), module.groups
+    if module.activation_quantizer.bits == 32:
+        weight = builder.reals(array(codes) * scales.reshape(-1, 1, 1, 1))
+        return builder.add(Conv(x, seen, out, groups, weight, 32, 0, -1))
+    if module.weight_quantizer.bits != 1 or module.activation_quantizer.bits != 1:
+        raise UserError(
+            "a convolution of binary activations with real weights cannot be packed; finish the training's last stage, "
+            "in which the weights are binary too"
+        )
+    signs = builder.quantize(x, np.zeros(1, np.float32))
+    weight = builder.bits(array(codes) > 0)
+    return builder.add(BitConv(signs, seen, out, groups, weight, (-1, 1), (-1, 1), builder.reals(scales)))
+
+
+@lower.register
+def _(module: CellNetwork, builder: Builder, x: int) -> int:
+    s0 = lower(module.stem0, builder, x)
+    s1 = s0 if module.stem1 is None else lower(module.stem1, builder, s0)
+    for cell in module.cells:
+        assert isinstance(cell, CellModule)
+        s0, s1 = s1, _cell(cell, builder, s0, s1)
+    return lower(module.classifier, builder, builder.add(Mean(s1)))
+
+
+def _cell(cell: CellModule, builder: Builder, s0: int, s1: int) -> int:
+    states = [lower(cell.preprocess0, builder, s0), lower(cell.preprocess1, builder, s1)]
+    for i in range(0, len(cell.sources), 2):
+        first, second = (lower(cell.operations[e], builder, states[cell.sources[e]]) for e in (i, i + 1))
+        states.append(builder.add(Add(first, second)))
+    return builder.add(Concat(tuple(states[state] for state in cell.concat)))

@@ -1,0 +1,25 @@
+"""A finished training run to a packed program."""
+
+from binarch.deploy.lower import pack_network
+from binarch.models import costs
+from binarch.runs import RunFolder
+from binarch.runtime.program import Program
+from binarch.training import load_network
+
+
+def pack_run(folder: RunFolder) -> Program:
+    """Pack the network of a training run, with a card that says where it comes from."""
+    network, config = load_network(folder)
+    known = folder.read_json("result.json")
+    size = known["image_size"]
+    card = {
+        "classes": known["classes"],
+        "data": known.get("dataset", config.data.dataset),
+        "test_accuracy": known.get("test_accuracy"),
+        "scheme": f"bats, {config.stages[-1].binarize} binary",
+        "genotype": folder.read_json("genotype.json"),
+        "network": {name: getattr(config.network, name) for name in ("space", "cells", "channels", "groups")},
+        "seed": config.seed,
+        "costs": costs(network, size).to_dict(),
+    }
+    return pack_network(network, size=(size, size), mean=known["mean"], std=known["std"], card=card)

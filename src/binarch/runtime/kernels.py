@@ -1,0 +1,425 @@
+"""The fast kernels and the loop that runs a planned program with them, compiled by Numba.
+
+Layout. A real map lies as one float32 run per channel: rows of S numbers, S >= width, the columns beyond the width
+hold junk that nobody reads. S leaves room for the padding of the convolutions on maps of this width, so a
+convolution, its epilogue and a comparison run over a whole channel as one flat loop, without thought for rows.
+Codes lie as one byte per pixel and *quad* (the codes of 4, 2 or 1 channels that share a nibble), in rows of the same S;
+everything outside of the map is 0x80, which looks up zero. A strided convolution has one such map per phase (the
+inputs at rows y s + i, columns x s + j); within a phase it is an unstrided one.
+
+All offsets come from the planner, which derives them from a checked program: nothing here checks bounds.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from binarch.runtime.lookup import LANES, make_tile
+
+#: Numbers in one row of a plan.
+COLUMNS = 28
+
+#: Steps of a plan.
+IMAGE, CONV, QUANTIZE, BITCONV, AFFINE, PRELU, CLIP, ADD, COPY, POOL, MEAN, ZEROS, BITLINEAR, PACK = range(14)
+
+PADDING = 0x80
+
+_tile33, _tile31 = make_tile(3, 3), make_tile(3, 1)
+_tile23, _tile21 = make_tile(2, 3), make_tile(2, 1)
+_tile13, _tile11 = make_tile(1, 3), make_tile(1, 1)
+
+
+def compiled(function: Any) -> Any:
+    """Numba's compiler as this project uses it: cached on disk, free of the GIL, IEEE arithmetic."""
+    return njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")(function)
+
+
+@compiled
+def _sum_filters(codes, base, offsets, first, count, ids, row, rows, tables, sums, pitch, chunk):
+    """Sums of ``rows`` (1 to 3) filters over all pixels, into ``sums[r * pitch + p]``; pitch is a multiple of 32."""
+    for done in range(0, count, chunk):
+        q0, q1 = first + done, first + min(done + chunk, count)
+        at, fresh = row - first, done == 0
+        pixel = 0
+        while pixel + 3 * LANES <= pitch:
+            if rows == 3:
+                _tile33(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+            elif rows == 2:
+                _tile23(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+            else:
+                _tile13(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+            pixel += 3 * LANES
+        while pixel < pitch:
+            if rows == 3:
+                _tile31(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+            elif rows == 2:
+                _tile21(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+            else:
+                _tile11(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+            pixel += LANES
+
+
+@compiled
+def _finish(sums, at, length, scale, slope, maps, out, residual, total):
+    """One channel's sums -> scale, PReLU, + residual, + running total (-1: none), in this order of rounding."""
+    counts = sums[at : at + length]
+    target = maps[out : out + length]
+    if residual < 0 and total < 0:
+        for i in range(length):
+            y = np.float32(counts[i]) * scale
+            target[i] = y if y > 0 else y * slope
+    elif total < 0:
+        before = maps[residual : residual + length]
+        for i in range(length):
+            y = np.float32(counts[i]) * scale
+            target[i] = before[i] + (y if y > 0 else y * slope)
+    else:
+        before, others = maps[residual : residual + length], maps[total : total + length]
+        for i in range(length):
+            y = np.float32(counts[i]) * scale
+            target[i] = others[i] + (before[i] + (y if y > 0 else y * slope))
+
+
+@compiled
+def _place(channel, channels, groups):
+    """Where a shuffle puts a channel."""
+    block = channels // groups
+    return channel % block * groups + channel // block
+
+
+@compiled
+def _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts):
+    """A grouped convolution of codes; with several parts, the filters are dealt out to them."""
+    base, first, count, group_pitch, groups, per_group = s[1], s[2], s[3], s[4], s[5], s[6]
+    row, table, chunk, pitch, scale, slope = s[7], s[8], s[9], s[10], s[11], s[12]
+    out, shuffle, residual, total = s[13], s[14], s[15], s[16]
+    channels = groups * per_group
+    table_of = tables[table:]
+    low, high = channels * part // parts, channels * (part + 1) // parts
+    channel = low
+    while channel < high:
+        group = channel // per_group
+        rows = min(3, (group + 1) * per_group - channel, high - channel)
+        start = base + group * group_pitch
+        _sum_filters(codes, start, offsets, first, count, ids, row + channel * count, rows, table_of, sums, pitch, chunk)
+        for r in range(rows):
+            at = _place(channel + r, channels, shuffle) * pitch
+            _finish(
+                sums, r * pitch, pitch, reals[scale + channel + r], reals[slope + channel + r] if slope >= 0 else np.float32(1),
+                maps, out + at, residual + at if residual >= 0 else -1, total + at if total >= 0 else -1,
+            )  # fmt: skip
+        channel += rows
+
+
+@compiled
+def _compare4(maps, x0, x1, x2, x3, t0, t1, t2, t3, mask, codes, out, length):
+    a, b, c, d = maps[x0 : x0 + length], maps[x1 : x1 + length], maps[x2 : x2 + length], maps[x3 : x3 + length]
+    target = codes[out : out + length]
+    for i in range(length):
+        low = np.uint8(a[i] >= t0) | np.uint8(b[i] >= t1) << np.uint8(1)
+        high = np.uint8(c[i] >= t2) << np.uint8(2) | np.uint8(d[i] >= t3) << np.uint8(3)
+        target[i] = (low | high) ^ mask
+
+
+@compiled
+def _compare1(maps, x, t, bit, mask, codes, out, length, fresh):
+    source, target = maps[x : x + length], codes[out : out + length]
+    if fresh:
+        for i in range(length):
+            target[i] = (np.uint8(source[i] >= t) << bit) ^ mask
+    else:
+        for i in range(length):
+            target[i] |= (np.uint8(source[i] >= t) << bit) ^ mask
+
+
+@compiled
+def _code(maps, x, thresholds, count, reals, flip):
+    """The code of one number."""
+    code = 0
+    for k in range(count):
+        code += maps[x] >= reals[thresholds + k]
+    return count - code if flip else code
+
+
+@compiled
+def _quantize(s, maps, codes, reals, flips, part, parts):
+    """Nibbles of one phase of a map, with its frame of padding."""
+    x, pitch, row, height, width, own = s[1], s[2], s[3], s[4], s[5], s[6]
+    out, size, front, levels, thresholds, flip = s[7], s[8], s[9], s[10], s[11], s[12]
+    groups, per_group, per_quad, bits = s[13], s[14], s[15], s[16]
+    stride_y, stride_x, first_y, first_x = s[17], s[18], s[19], s[20]
+    quads = (per_group + per_quad - 1) // per_quad
+    length = height * own
+    flat = stride_y == 1 and stride_x == 1 and row == own
+    for number in range(groups * quads * part // parts, groups * quads * (part + 1) // parts):
+        group, quad = number // quads, number % quads
+        channel = group * per_group + quad * per_quad
+        held = min(per_quad, per_group - quad * per_quad)
+        begin = out + number * size
+        target = begin + front
+        for i in range(front):
+            codes[begin + i] = PADDING
+        if flat and bits == 1 and held == 4:
+            mask = np.uint8(0)
+            if flip >= 0:
+                for k in range(4):
+                    mask |= np.uint8(flips[flip + channel + k]) << np.uint8(k)
+            at = x + channel * pitch
+            _compare4(
+                maps, at, at + pitch, at + 2 * pitch, at + 3 * pitch, reals[thresholds + channel],
+                reals[thresholds + channel + 1], reals[thresholds + channel + 2], reals[thresholds + channel + 3],
+                mask, codes, target, length,
+            )  # fmt: skip
+        elif flat and bits == 1:
+            for k in range(held):
+                bit = np.uint8(k)
+                mask = np.uint8(flips[flip + channel + k]) << bit if flip >= 0 else np.uint8(0)
+                _compare1(
+                    maps, x + (channel + k) * pitch, reals[thresholds + channel + k], bit, mask, codes, target, length,
+                    k == 0,
+                )  # fmt: skip
+        else:
+            for i in range(height):
+                for j in range(width):
+                    place = x + (i * stride_y + first_y) * row + j * stride_x + first_x
+                    nibble = 0
+                    for k in range(held):
+                        c = channel + k
+                        turned = flip >= 0 and flips[flip + c] != 0
+                        code = _code(maps, place + c * pitch, thresholds + c * (levels - 1), levels - 1, reals, turned)
+                        nibble |= code << (k * bits)
+                    codes[target + i * own + j] = nibble
+        for i in range(height):
+            for j in range(width, own):
+                codes[target + i * own + j] = PADDING
+        for i in range(target + length, begin + size):
+            codes[i] = PADDING
+
+
+@compiled
+def _pack(s, maps, words, reals, flips):
+    """One-bit codes of a 1 x 1 map (channels lie side by side) as 64-bit words."""
+    x, channels, out, thresholds, flip = s[1], s[2], s[3], s[4], s[5]
+    for word in range((channels + 63) // 64):
+        value = np.uint64(0)
+        for bit in range(min(64, channels - 64 * word)):
+            channel = 64 * word + bit
+            one = maps[x + channel] >= reals[thresholds + channel]
+            if flip >= 0 and flips[flip + channel]:
+                one = not one
+            value |= np.uint64(one) << np.uint64(bit)
+        words[out + word] = value
+
+
+@compiled
+def _popcount(x):
+    """Ones in a 64-bit word; LLVM recognises the loop-free form."""
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@compiled
+def _bitlinear(s, maps, words, rows, reals, part, parts):
+    """A fully connected layer of signs: inputs minus twice the differing bits."""
+    x, count, inputs, row, scale, slope, out, channels = s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
+    for channel in range(channels * part // parts, channels * (part + 1) // parts):
+        differing = np.uint64(0)
+        own = row + channel * count
+        for k in range(count):
+            differing += _popcount(words[x + k] ^ rows[own + k])
+        y = np.float32(inputs - 2 * np.int64(differing)) * reals[scale + channel]
+        maps[out + channel] = y if slope < 0 or y > 0 else y * reals[slope + channel]
+
+
+@compiled
+def _image(s, image, maps, reals):
+    out, channels, height, width, row, pitch, mean, std = s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
+    for c in range(channels):
+        for y in range(height):
+            for x in range(width):
+                value = image[(c * height + y) * width + x]
+                maps[out + c * pitch + y * row + x] = (value - reals[mean + c]) / reals[std + c]
+
+
+@compiled
+def _conv(s, maps, work, reals, doubles, part, parts):
+    """A convolution of real numbers: a padded copy in double, then one run per tap."""
+    x, pitch, row, height, width, groups, inside = s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+    out, out_pitch, out_row, out_height, out_width, outside = s[8], s[9], s[10], s[11], s[12], s[13]
+    kernel_y, kernel_x, stride_y, stride_x, dilation_y, dilation_x = s[14], s[15], s[16], s[17], s[18], s[19]
+    top, left, weight, bias, tall, wide, room = s[20], s[21], s[22], s[23], s[24], s[25], s[26]
+    # Each part owns a stretch of the scratch: the padded inputs of one group, then one output map.
+    padded = work[part * room : part * room + inside * tall * wide]
+    total = work[part * room + inside * tall * wide : (part + 1) * room]
+    last = -1
+    for o in range(groups * outside * part // parts, groups * outside * (part + 1) // parts):
+        group = o // outside
+        if group != last:
+            last = group
+            padded[:] = 0
+            for c in range(inside):
+                source = x + (group * inside + c) * pitch
+                for i in range(height):
+                    if 0 <= i - top < tall:
+                        at = (c * tall + i - top) * wide - left
+                        for j in range(max(0, left), min(width, wide + left)):
+                            padded[at + j] = maps[source + i * row + j]
+        total[:] = 0
+        for c in range(inside):
+            for ky in range(kernel_y):
+                for kx in range(kernel_x):
+                    w = doubles[weight + ((o * inside + c) * kernel_y + ky) * kernel_x + kx]
+                    for i in range(out_height):
+                        at = (c * tall + i * stride_y + ky * dilation_y) * wide + kx * dilation_x
+                        line = total[i * out_width : (i + 1) * out_width]
+                        if stride_x == 1:
+                            seen = padded[at : at + out_width]
+                            for j in range(out_width):
+                                line[j] += w * seen[j]
+                        else:
+                            for j in range(out_width):
+                                line[j] += w * padded[at + j * stride_x]
+        more = np.float64(reals[bias + o]) if bias >= 0 else 0.0
+        for i in range(out_height):
+            for j in range(out_width):
+                maps[out + o * out_pitch + i * out_row + j] = np.float32(total[i * out_width + j] + more)
+
+
+@compiled
+def _affine(s, maps, reals, part, parts):
+    x, out, pitch, channels, length, scale, shift = s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        a, b = np.float64(reals[scale + c]), np.float64(reals[shift + c])
+        source, target = maps[x + c * pitch : x + c * pitch + length], maps[out + c * pitch : out + c * pitch + length]
+        for i in range(length):
+            target[i] = np.float32(source[i] * a + b)
+
+
+@compiled
+def _prelu(s, maps, reals, part, parts):
+    x, out, pitch, channels, length, slope = s[1], s[2], s[3], s[4], s[5], s[6]
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        a = reals[slope + c]
+        source, target = maps[x + c * pitch : x + c * pitch + length], maps[out + c * pitch : out + c * pitch + length]
+        for i in range(length):
+            target[i] = source[i] if source[i] > 0 else source[i] * a
+
+
+@compiled
+def _clip(s, maps, limits, part, parts):
+    x, out, pitch, channels, length, low = s[1], s[2], s[3], s[4], s[5], s[6]
+    least, most = limits[low], limits[low + 1]
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        source, target = maps[x + c * pitch : x + c * pitch + length], maps[out + c * pitch : out + c * pitch + length]
+        for i in range(length):
+            target[i] = min(max(source[i], least), most)
+
+
+@compiled
+def _add(s, maps, part, parts):
+    x, y, out, pitch, channels, length = s[1], s[2], s[3], s[4], s[5], s[6]
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        one, other = maps[x + c * pitch : x + c * pitch + length], maps[y + c * pitch : y + c * pitch + length]
+        target = maps[out + c * pitch : out + c * pitch + length]
+        for i in range(length):
+            target[i] = one[i] + other[i]
+
+
+@compiled
+def _copy(s, maps, part, parts):
+    """Move a map: to its place in a concatenation, shuffled, with other row lengths, or flattened."""
+    x, pitch, row, out, out_pitch, out_row, channels, height, width, shuffle = (
+        s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10]
+    )  # fmt: skip
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        target = out + _place(c, channels, shuffle) * out_pitch
+        for i in range(height):
+            for j in range(width):
+                maps[target + i * out_row + j] = maps[x + c * pitch + i * row + j]
+
+
+@compiled
+def _pool(s, maps, part, parts):
+    """Max or mean over windows, tap by tap over whole rows; the order of the sums is that of the reference."""
+    x, pitch, row, height, width, channels = s[1], s[2], s[3], s[4], s[5], s[6]
+    out, out_pitch, out_row, out_height, out_width = s[7], s[8], s[9], s[10], s[11]
+    kernel_y, kernel_x, stride_y, stride_x, top, left, kind = s[12], s[13], s[14], s[15], s[16], s[17], s[18]
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        for i in range(out_height):
+            line = maps[out + c * out_pitch + i * out_row : out + c * out_pitch + i * out_row + out_width]
+            line[:] = np.float32(-np.inf) if kind == 0 else np.float32(0)
+            rows = 0
+            for ky in range(kernel_y):
+                y = i * stride_y + ky + top
+                if y < 0 or y >= height:
+                    continue
+                rows += 1
+                source = maps[x + c * pitch + y * row : x + c * pitch + y * row + width]
+                for kx in range(kernel_x):
+                    shift = kx + left
+                    low = max(0, (-shift + stride_x - 1) // stride_x)
+                    high = min(out_width, (width - 1 - shift) // stride_x + 1)
+                    if kind == 0:
+                        for j in range(low, high):
+                            line[j] = max(line[j], source[j * stride_x + shift])
+                    else:
+                        for j in range(low, high):
+                            line[j] += source[j * stride_x + shift]
+            if kind == 1:
+                for j in range(out_width):
+                    start = j * stride_x + left
+                    line[j] /= np.float32(rows * (min(width, start + kernel_x) - max(0, start)))
+            elif kind == 2:
+                for j in range(out_width):
+                    line[j] /= np.float32(kernel_y * kernel_x)
+
+
+@compiled
+def _mean(s, maps, part, parts):
+    x, pitch, row, height, width, channels, out = s[1], s[2], s[3], s[4], s[5], s[6], s[7]
+    for c in range(channels * part // parts, channels * (part + 1) // parts):
+        total = 0.0
+        for i in range(height):
+            for j in range(width):
+                total += maps[x + c * pitch + i * row + j]
+        maps[out + c] = np.float32(total / (height * width))
+
+
+@compiled
+def execute(steps, image, maps, codes, sums, work, words, reals, doubles, flips, limits, ids, offsets, tables, rows):
+    """Run a plan on one image with one thread."""
+    part, parts = 0, 1
+    for index in range(len(steps)):
+        s = steps[index]
+        step = s[0]
+        if step == BITCONV:
+            _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts)
+        elif step == QUANTIZE:
+            _quantize(s, maps, codes, reals, flips, part, parts)
+        elif step == ADD:
+            _add(s, maps, part, parts)
+        elif step == COPY:
+            _copy(s, maps, part, parts)
+        elif step == POOL:
+            _pool(s, maps, part, parts)
+        elif step == CONV:
+            _conv(s, maps, work, reals, doubles, part, parts)
+        elif step == AFFINE:
+            _affine(s, maps, reals, part, parts)
+        elif step == PRELU:
+            _prelu(s, maps, reals, part, parts)
+        elif step == CLIP:
+            _clip(s, maps, limits, part, parts)
+        elif step == MEAN:
+            _mean(s, maps, part, parts)
+        elif step == BITLINEAR:
+            _bitlinear(s, maps, words, rows, reals, part, parts)
+        elif step == PACK:
+            _pack(s, maps, words, reals, flips)
+        elif step == IMAGE:
+            _image(s, image, maps, reals)
+        elif step == ZEROS:
+            maps[s[1] : s[1] + s[2]] = 0
