@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from binarch.runtime.lookup import LANES, make_tile
+from binarch.runtime.lookup import DOUBLES, LANES, make_compare, make_real_tile, make_tile
 
 #: Numbers in one row of a plan.
 COLUMNS = 28
@@ -28,6 +28,8 @@ PADDING = 0x80
 _tile33, _tile31 = make_tile(3, 3), make_tile(3, 1)
 _tile23, _tile21 = make_tile(2, 3), make_tile(2, 1)
 _tile13, _tile11 = make_tile(1, 3), make_tile(1, 1)
+_real4, _real1 = make_real_tile(4, 2), make_real_tile(1, 2)
+_compare4, _compare3, _compare2, _compare1 = (make_compare(held) for held in (4, 3, 2, 1))
 
 
 def compiled(function: Any) -> Any:
@@ -113,37 +115,42 @@ def _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts):
 
 
 @compiled
-def _compare4(maps, x0, x1, x2, x3, t0, t1, t2, t3, mask, codes, out, length):
-    a, b, c, d = maps[x0 : x0 + length], maps[x1 : x1 + length], maps[x2 : x2 + length], maps[x3 : x3 + length]
+def _gather(maps, x, row, stride_y, stride_x, height, width, lines, to, own):
+    """One phase of a channel, row by row."""
+    for i in range(height):
+        source, target = maps[x + i * stride_y * row :], lines[to + i * own : to + i * own + width]
+        if stride_x == 1:
+            for j in range(width):
+                target[j] = source[j]
+        elif stride_x == 2:
+            for j in range(width):
+                target[j] = source[2 * j]
+        else:
+            for j in range(width):
+                target[j] = source[j * stride_x]
+
+
+@compiled
+def _compare_some(source, x, pitch, held, reals, first, levels, bits, flips, flip, codes, out, length):
+    """Nibbles from a few channels with any number of levels."""
     target = codes[out : out + length]
-    for i in range(length):
-        low = np.uint8(a[i] >= t0) | np.uint8(b[i] >= t1) << np.uint8(1)
-        high = np.uint8(c[i] >= t2) << np.uint8(2) | np.uint8(d[i] >= t3) << np.uint8(3)
-        target[i] = (low | high) ^ mask
+    target[:] = 0
+    for k in range(held):
+        seen = source[x + k * pitch : x + k * pitch + length]
+        turned = flip >= 0 and flips[flip + k] != 0
+        one = np.uint8(1 << (k * bits))
+        for t in range(levels - 1):
+            limit = reals[first + k * (levels - 1) + t]
+            if turned:
+                for i in range(length):
+                    target[i] += np.uint8(0) if seen[i] >= limit else one
+            else:
+                for i in range(length):
+                    target[i] += one if seen[i] >= limit else np.uint8(0)
 
 
 @compiled
-def _compare1(maps, x, t, bit, mask, codes, out, length, fresh):
-    source, target = maps[x : x + length], codes[out : out + length]
-    if fresh:
-        for i in range(length):
-            target[i] = (np.uint8(source[i] >= t) << bit) ^ mask
-    else:
-        for i in range(length):
-            target[i] |= (np.uint8(source[i] >= t) << bit) ^ mask
-
-
-@compiled
-def _code(maps, x, thresholds, count, reals, flip):
-    """The code of one number."""
-    code = 0
-    for k in range(count):
-        code += maps[x] >= reals[thresholds + k]
-    return count - code if flip else code
-
-
-@compiled
-def _quantize(s, maps, codes, reals, flips, part, parts):
+def _quantize(s, maps, codes, lines, reals, flips, part, parts):
     """Nibbles of one phase of a map, with its frame of padding."""
     x, pitch, row, height, width, own = s[1], s[2], s[3], s[4], s[5], s[6]
     out, size, front, levels, thresholds, flip = s[7], s[8], s[9], s[10], s[11], s[12]
@@ -151,50 +158,44 @@ def _quantize(s, maps, codes, reals, flips, part, parts):
     stride_y, stride_x, first_y, first_x = s[17], s[18], s[19], s[20]
     quads = (per_group + per_quad - 1) // per_quad
     length = height * own
+    whole = (length + LANES - 1) // LANES * LANES
     flat = stride_y == 1 and stride_x == 1 and row == own
+    source = maps if flat else lines
     for number in range(groups * quads * part // parts, groups * quads * (part + 1) // parts):
         group, quad = number // quads, number % quads
         channel = group * per_group + quad * per_quad
         held = min(per_quad, per_group - quad * per_quad)
         begin = out + number * size
         target = begin + front
-        for i in range(front):
-            codes[begin + i] = PADDING
-        if flat and bits == 1 and held == 4:
+        codes[begin:target] = PADDING
+        if flat:
+            at, step = x + channel * pitch, pitch
+        else:
+            at, step = 4 * whole * part, whole
+            for k in range(held):
+                place = x + (channel + k) * pitch + first_y * row + first_x
+                _gather(maps, place, row, stride_y, stride_x, height, width, lines, at + k * whole, own)
+        limits = thresholds + channel * (levels - 1)
+        if bits == 1:
             mask = np.uint8(0)
             if flip >= 0:
-                for k in range(4):
-                    mask |= np.uint8(flips[flip + channel + k]) << np.uint8(k)
-            at = x + channel * pitch
-            _compare4(
-                maps, at, at + pitch, at + 2 * pitch, at + 3 * pitch, reals[thresholds + channel],
-                reals[thresholds + channel + 1], reals[thresholds + channel + 2], reals[thresholds + channel + 3],
-                mask, codes, target, length,
-            )  # fmt: skip
-        elif flat and bits == 1:
-            for k in range(held):
-                bit = np.uint8(k)
-                mask = np.uint8(flips[flip + channel + k]) << bit if flip >= 0 else np.uint8(0)
-                _compare1(
-                    maps, x + (channel + k) * pitch, reals[thresholds + channel + k], bit, mask, codes, target, length,
-                    k == 0,
-                )  # fmt: skip
+                for k in range(held):
+                    mask |= np.uint8(flips[flip + channel + k] << k)
+            if held == 4:
+                _compare4(source, at, step, reals, limits, mask, codes, target, length)
+            elif held == 3:
+                _compare3(source, at, step, reals, limits, mask, codes, target, length)
+            elif held == 2:
+                _compare2(source, at, step, reals, limits, mask, codes, target, length)
+            else:
+                _compare1(source, at, step, reals, limits, mask, codes, target, length)
         else:
-            for i in range(height):
-                for j in range(width):
-                    place = x + (i * stride_y + first_y) * row + j * stride_x + first_x
-                    nibble = 0
-                    for k in range(held):
-                        c = channel + k
-                        turned = flip >= 0 and flips[flip + c] != 0
-                        code = _code(maps, place + c * pitch, thresholds + c * (levels - 1), levels - 1, reals, turned)
-                        nibble |= code << (k * bits)
-                    codes[target + i * own + j] = nibble
+            turned = flip + channel if flip >= 0 else -1
+            _compare_some(source, at, step, held, reals, limits, levels, bits, flips, turned, codes, target, length)
         for i in range(height):
-            for j in range(width, own):
-                codes[target + i * own + j] = PADDING
-        for i in range(target + length, begin + size):
-            codes[i] = PADDING
+            for j in range(target + i * own + width, target + (i + 1) * own):
+                codes[j] = PADDING
+        codes[target + length : begin + size] = PADDING
 
 
 @compiled
@@ -245,47 +246,46 @@ def _image(s, image, maps, reals):
 
 
 @compiled
-def _conv(s, maps, work, reals, doubles, part, parts):
-    """A convolution of real numbers: a padded copy in double, then one run per tap."""
+def _conv(s, maps, work, reals, doubles, offsets, part, parts):
+    """A convolution of real numbers: a padded copy in double, summed at stride 1 as one flat run, then picked from."""
     x, pitch, row, height, width, groups, inside = s[1], s[2], s[3], s[4], s[5], s[6], s[7]
     out, out_pitch, out_row, out_height, out_width, outside = s[8], s[9], s[10], s[11], s[12], s[13]
-    kernel_y, kernel_x, stride_y, stride_x, dilation_y, dilation_x = s[14], s[15], s[16], s[17], s[18], s[19]
-    top, left, weight, bias, tall, wide, room = s[20], s[21], s[22], s[23], s[24], s[25], s[26]
-    # Each part owns a stretch of the scratch: the padded inputs of one group, then one output map.
-    padded = work[part * room : part * room + inside * tall * wide]
-    total = work[part * room + inside * tall * wide : (part + 1) * room]
+    first, count, stride_y, stride_x, top, left = s[14], s[15], s[16], s[17], s[18], s[19]
+    weight, bias, tall, wide, length, room = s[20], s[21], s[22], s[23], s[24], s[25]
+    # Each part owns a stretch of the scratch: the padded inputs of one group, then the sums of four filters.
+    padded = part * room
+    sums = padded + room - 4 * length
     last = -1
-    for o in range(groups * outside * part // parts, groups * outside * (part + 1) // parts):
+    o = groups * outside * part // parts
+    end = groups * outside * (part + 1) // parts
+    while o < end:
         group = o // outside
         if group != last:
             last = group
-            padded[:] = 0
+            work[padded:sums] = 0
             for c in range(inside):
-                source = x + (group * inside + c) * pitch
-                for i in range(height):
-                    if 0 <= i - top < tall:
-                        at = (c * tall + i - top) * wide - left
-                        for j in range(max(0, left), min(width, wide + left)):
-                            padded[at + j] = maps[source + i * row + j]
-        total[:] = 0
-        for c in range(inside):
-            for ky in range(kernel_y):
-                for kx in range(kernel_x):
-                    w = doubles[weight + ((o * inside + c) * kernel_y + ky) * kernel_x + kx]
-                    for i in range(out_height):
-                        at = (c * tall + i * stride_y + ky * dilation_y) * wide + kx * dilation_x
-                        line = total[i * out_width : (i + 1) * out_width]
-                        if stride_x == 1:
-                            seen = padded[at : at + out_width]
-                            for j in range(out_width):
-                                line[j] += w * seen[j]
-                        else:
-                            for j in range(out_width):
-                                line[j] += w * padded[at + j * stride_x]
-        more = np.float64(reals[bias + o]) if bias >= 0 else 0.0
-        for i in range(out_height):
-            for j in range(out_width):
-                maps[out + o * out_pitch + i * out_row + j] = np.float32(total[i * out_width + j] + more)
+                for i in range(max(0, top), min(height, tall + top)):
+                    at = padded + (c * tall + i - top) * wide - left
+                    source = x + (group * inside + c) * pitch + i * row
+                    for j in range(max(0, left), min(width, wide + left)):
+                        work[at + j] = maps[source + j]
+        rows = min(4, (group + 1) * outside - o, end - o)
+        own = weight + o * count
+        for pixel in range(0, length, 2 * DOUBLES):
+            if rows == 4:
+                _real4(work, padded + pixel, offsets, first, first + count, doubles, own, count, sums + pixel, length)
+            else:
+                for r in range(rows):
+                    to = sums + r * length + pixel
+                    _real1(work, padded + pixel, offsets, first, first + count, doubles, own + r * count, count, to, length)
+        for r in range(rows):
+            more = np.float64(reals[bias + o + r]) if bias >= 0 else 0.0
+            for i in range(out_height):
+                source = sums + r * length + i * stride_y * wide
+                target = out + (o + r) * out_pitch + i * out_row
+                for j in range(out_width):
+                    maps[target + j] = np.float32(work[source + j * stride_x] + more)
+        o += rows
 
 
 @compiled
@@ -362,9 +362,26 @@ def _pool(s, maps, part, parts):
                     shift = kx + left
                     low = max(0, (-shift + stride_x - 1) // stride_x)
                     high = min(out_width, (width - 1 - shift) // stride_x + 1)
-                    if kind == 0:
+                    if kind == 0 and stride_x == 1:
+                        seen = source[low + shift : high + shift]
+                        for j in range(high - low):
+                            line[low + j] = seen[j] if seen[j] > line[low + j] else line[low + j]
+                    elif kind == 0 and stride_x == 2:
+                        seen = source[2 * low + shift :]
+                        for j in range(high - low):
+                            line[low + j] = seen[2 * j] if seen[2 * j] > line[low + j] else line[low + j]
+                    elif kind == 0:
                         for j in range(low, high):
-                            line[j] = max(line[j], source[j * stride_x + shift])
+                            value = source[j * stride_x + shift]
+                            line[j] = value if value > line[j] else line[j]
+                    elif stride_x == 1:
+                        seen = source[low + shift : high + shift]
+                        for j in range(high - low):
+                            line[low + j] += seen[j]
+                    elif stride_x == 2:
+                        seen = source[2 * low + shift :]
+                        for j in range(high - low):
+                            line[low + j] += seen[2 * j]
                     else:
                         for j in range(low, high):
                             line[j] += source[j * stride_x + shift]
@@ -389,7 +406,7 @@ def _mean(s, maps, part, parts):
 
 
 @compiled
-def execute(steps, image, maps, codes, sums, work, words, reals, doubles, flips, limits, ids, offsets, tables, rows):
+def execute(steps, image, maps, codes, lines, sums, work, words, reals, doubles, flips, limits, ids, offsets, tables, rows):
     """Run a plan on one image with one thread."""
     part, parts = 0, 1
     for index in range(len(steps)):
@@ -398,7 +415,7 @@ def execute(steps, image, maps, codes, sums, work, words, reals, doubles, flips,
         if step == BITCONV:
             _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts)
         elif step == QUANTIZE:
-            _quantize(s, maps, codes, reals, flips, part, parts)
+            _quantize(s, maps, codes, lines, reals, flips, part, parts)
         elif step == ADD:
             _add(s, maps, part, parts)
         elif step == COPY:
@@ -406,7 +423,7 @@ def execute(steps, image, maps, codes, sums, work, words, reals, doubles, flips,
         elif step == POOL:
             _pool(s, maps, part, parts)
         elif step == CONV:
-            _conv(s, maps, work, reals, doubles, part, parts)
+            _conv(s, maps, work, reals, doubles, offsets, part, parts)
         elif step == AFFINE:
             _affine(s, maps, reals, part, parts)
         elif step == PRELU:

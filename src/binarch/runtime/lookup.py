@@ -1,4 +1,4 @@
-"""The one trick of the fast kernels, as LLVM vector code: sixteen-entry tables looked up 32 pixels at a time.
+"""The vector code of the fast kernels, written as LLVM: sixteen-entry tables looked up 32 pixels at a time.
 
 Four one-bit activations of a pixel make a number from 0 to 15. For four given weights the sum of their products with
 those activations is one of 16 small integers; a table holds them, and one byte shuffle (``pshufb``, ``tbl``) looks up
@@ -15,8 +15,10 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-#: Pixels per vector.
+#: Pixels per vector of codes.
 LANES = 32
+#: Pixels per vector of doubles.
+DOUBLES = 4
 
 _I8, _I16, _I64 = ir.IntType(8), ir.IntType(16), ir.IntType(64)
 _BYTES, _TABLE = ir.VectorType(_I8, LANES), ir.VectorType(_I8, 16)
@@ -78,6 +80,150 @@ def instruction_set() -> str:
     return next((name for name in ("avx2", "ssse3", "neon") if name in cpu_features()), "portable")
 
 
+def _pointer(context: Any, builder: ir.IRBuilder, sig: Any, args: Any, position: int) -> ir.Value:
+    """The data of an array argument, as bytes."""
+    array = context.make_array(sig.args[position])(context, builder, args[position])
+    return builder.bitcast(array.data, _I8.as_pointer())
+
+
+def _at(builder: ir.IRBuilder, base: ir.Value, byte: ir.Value, kind: ir.Type) -> ir.Value:
+    """A pointer to ``kind``, ``byte`` bytes from ``base``."""
+    return builder.bitcast(builder.gep(base, [byte]), kind.as_pointer())
+
+
+def make_compare(held: int) -> Any:
+    """Nibbles from ``held`` (1 to 4) channels of real numbers.
+
+    The compiled function ``compare(maps, x, pitch, limits, first, mask, codes, out, length)`` sets, for pixels p below
+    ``length`` rounded up to whole vectors,
+
+        codes[out + p] = mask xor sum over k of (maps[x + k * pitch + p] >= limits[first + k]) << k
+    """
+
+    @intrinsic
+    def compare(
+        typingctx: Any, maps: Any, x: Any, pitch: Any, limits: Any, first: Any, mask: Any, codes: Any, out: Any,
+        length: Any,
+    ) -> Any:  # fmt: skip
+        signature = types.void(
+            maps, types.intp, types.intp, limits, types.intp, types.uint8, codes, types.intp, types.intp
+        )
+
+        def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+            number, ints = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
+            maps_, limits_, codes_ = (_pointer(context, builder, sig, args, i) for i in (0, 3, 6))
+            _, x_, pitch_, _, first_, mask_, _, out_, length_ = args
+
+            def bytes4(position: ir.Value) -> ir.Value:
+                return builder.shl(position, ir.Constant(_I64, 2))
+
+            def spread(value: ir.Value, kind: ir.VectorType) -> ir.Value:
+                one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
+                return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
+            rows, least = [], []
+            for k in range(held):
+                rows.append(builder.add(x_, builder.mul(pitch_, ir.Constant(_I64, k))))
+                place = _at(builder, limits_, bytes4(builder.add(first_, ir.Constant(_I64, k))), ir.FloatType())
+                least.append(spread(builder.load(place), number))
+            masks = spread(mask_, _BYTES)
+            before = builder.block
+            head, body, after = (builder.append_basic_block(name) for name in ("pixels", "vector", "done"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            p = builder.phi(_I64)
+            p.add_incoming(ir.Constant(_I64, 0), before)
+            builder.cbranch(builder.icmp_signed("<", p, length_), body, after)
+            builder.position_at_end(body)
+            nibbles: ir.Value = ir.Constant(ints, None)
+            for k in range(held):
+                seen = builder.load(_at(builder, maps_, bytes4(builder.add(rows[k], p)), number), align=4)
+                passed = builder.sext(builder.fcmp_ordered(">=", seen, least[k]), ints)
+                nibbles = builder.or_(nibbles, builder.and_(passed, ir.Constant(ints, [1 << k] * LANES)))
+            narrow = builder.xor(builder.trunc(nibbles, _BYTES), masks)
+            builder.store(narrow, _at(builder, codes_, builder.add(out_, p), _BYTES), align=1)
+            p.add_incoming(builder.add(p, ir.Constant(_I64, LANES)), body)
+            builder.branch(head)
+            builder.position_at_end(after)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return compare
+
+
+def make_real_tile(rows: int, vectors: int) -> Any:
+    """A register tile of ``rows`` filters by ``vectors`` x 4 pixels, in double.
+
+    The compiled function ``tile(work, start, offsets, first, last, weights, row, width, at, pitch)`` sets, for each row r
+    and pixel p,
+
+        work[at + r * pitch + p] = sum over q in [first, last) of
+            weights[row + r * width + q - first] * work[start + offsets[q] + p]
+    """
+
+    @intrinsic
+    def tile(
+        typingctx: Any, work: Any, start: Any, offsets: Any, first: Any, last: Any, weights: Any, row: Any, width: Any,
+        at: Any, pitch: Any,
+    ) -> Any:  # fmt: skip
+        signature = types.void(
+            work, types.intp, offsets, types.intp, types.intp, weights, types.intp, types.intp, types.intp, types.intp
+        )
+
+        def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+            double, four = ir.DoubleType(), ir.VectorType(ir.DoubleType(), DOUBLES)
+            work_, offsets_, weights_ = (_pointer(context, builder, sig, args, i) for i in (0, 2, 5))
+            _, start_, _, first_, last_, _, row_, width_, at_, pitch_ = args
+            fused = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(four, (four, four, four)), "llvm.fmuladd.v4f64"
+            )
+
+            def eight(position: ir.Value) -> ir.Value:
+                return builder.shl(position, ir.Constant(_I64, 3))
+
+            def constant(value: int) -> ir.Value:
+                return ir.Constant(_I64, value)
+
+            before = builder.block
+            head, body, after = (builder.append_basic_block(name) for name in ("taps", "tap", "done"))
+            builder.branch(head)
+            builder.position_at_end(head)
+            q = builder.phi(_I64)
+            q.add_incoming(first_, before)
+            totals = [[builder.phi(four) for _ in range(vectors)] for _ in range(rows)]
+            for total in (total for line in totals for total in line):
+                total.add_incoming(ir.Constant(four, None), before)
+            builder.cbranch(builder.icmp_signed("<", q, last_), body, after)
+            builder.position_at_end(body)
+            base = builder.add(start_, builder.load(_at(builder, offsets_, eight(q), _I64)))
+            seen = [
+                builder.load(_at(builder, work_, eight(builder.add(base, constant(v * DOUBLES))), four), align=8)
+                for v in range(vectors)
+            ]
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), DOUBLES), None)
+            for r in range(rows):
+                which = builder.add(builder.add(row_, builder.mul(width_, constant(r))), builder.sub(q, first_))
+                weight = builder.load(_at(builder, weights_, eight(which), double))
+                one = builder.insert_element(ir.Constant(four, ir.Undefined), weight, ir.Constant(ir.IntType(32), 0))
+                spread = builder.shuffle_vector(one, ir.Constant(four, ir.Undefined), zeros)
+                for v in range(vectors):
+                    totals[r][v].add_incoming(builder.call(fused, (spread, seen[v], totals[r][v])), body)
+            q.add_incoming(builder.add(q, constant(1)), body)
+            builder.branch(head)
+            builder.position_at_end(after)
+            for r in range(rows):
+                for v in range(vectors):
+                    place = builder.add(builder.add(at_, builder.mul(pitch_, constant(r))), constant(v * DOUBLES))
+                    builder.store(totals[r][v], _at(builder, work_, eight(place), four), align=8)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return tile
+
+
 def make_tile(rows: int, vectors: int) -> Any:
     """A register tile of ``rows`` filters by ``vectors`` x 32 pixels.
 
@@ -102,16 +248,11 @@ def make_tile(rows: int, vectors: int) -> Any:
         )  # fmt: skip
 
         def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-            def pointer(position: int) -> ir.Value:
-                array = context.make_array(sig.args[position])(context, builder, args[position])
-                return builder.bitcast(array.data, _I8.as_pointer())
-
             def load(base: ir.Value, byte: ir.Value, kind: ir.Type) -> ir.Value:
-                place = builder.bitcast(builder.gep(base, [byte]), kind.as_pointer())
-                return builder.load(place, align=1)
+                return builder.load(_at(builder, base, byte, kind), align=1)
 
             look = _lookup(cpu_features())
-            codes_, offsets_, ids_, tables_, sums_ = (pointer(i) for i in (0, 2, 5, 8, 9))
+            codes_, offsets_, ids_, tables_, sums_ = (_pointer(context, builder, sig, args, i) for i in (0, 2, 5, 8, 9))
             start_, first_, last_, row_, width_, at_, pitch_, fresh_ = (args[i] for i in (1, 3, 4, 6, 7, 10, 11, 12))
             zero = ir.Constant(_BYTES, None)
             before = builder.block
@@ -152,7 +293,7 @@ def make_tile(rows: int, vectors: int) -> Any:
                     place = builder.add(builder.add(at_, builder.mul(pitch_, ir.Constant(_I64, r))),
                                         ir.Constant(_I64, v * LANES))  # fmt: skip
                     byte = builder.shl(place, ir.Constant(_I64, 1))
-                    there = builder.bitcast(builder.gep(sums_, [byte]), wide.as_pointer())
+                    there = _at(builder, sums_, byte, wide)
                     old = builder.select(fresh_, ir.Constant(wide, None), builder.load(there, align=2))
                     builder.store(builder.add(builder.sext(totals[r][v], wide), old), there, align=2)
             return context.get_dummy_value()

@@ -60,6 +60,7 @@ class Plan:
     """reals, doubles, flips, limits, ids, offsets, tables, rows: in the order of the kernels' arguments."""
     maps: int
     codes: int
+    lines: int
     sums: int
     work: int
     words: int
@@ -68,10 +69,11 @@ class Plan:
     """Multiply-accumulates of binary convolutions, for the benchmark."""
 
     def workspace(self) -> tuple[np.ndarray, ...]:
-        """Fresh room for one thread: maps, codes, sums, work, words."""
+        """Fresh room for one thread: maps, codes, lines, sums, work, words."""
         return (
             np.zeros(self.maps, np.float32),
             np.full(self.codes, kernels.PADDING, np.uint8),
+            np.zeros(self.lines, np.float32),
             np.zeros(self.sums, np.int16),
             np.zeros(self.work, np.float64),
             np.zeros(self.words, np.uint64),
@@ -157,7 +159,7 @@ class Planner:
         self.rows = row_lengths(program)
         self.steps: list[list[int]] = []
         self.maps, self.codes = Room(), Room()
-        self.sums = self.work = self.words = 1
+        self.lines = self.sums = self.work = self.words = 1
         self.macs = 0
         self.places: dict[int, Place] = {}
         self.frames: dict[tuple[int, Any], int] = {}
@@ -269,7 +271,7 @@ class Planner:
         )  # fmt: skip
         room = 4 * LANES  # vectors may read, never use, what lies behind the last pixel
         return Plan(
-            table, constants, self.maps.length + room, self.codes.length + room, self.sums + room, self.work,
+            table, constants, self.maps.length + room, self.codes.length + room, self.lines, self.sums + room, self.work,
             self.words, output, self.macs,
         )  # fmt: skip
 
@@ -370,8 +372,14 @@ class Planner:
         tall, wide = (
             (window.size[a] - 1) * window.stride[a] + (window.kernel[a] - 1) * window.dilation[a] + 1 for a in (0, 1)
         )
-        room = inside * tall * wide + prod(window.size)
+        length = -(-window.size[0] * window.stride[0] * wide // 8) * 8
+        room = inside * tall * wide + length + 4 * length + 8
         self.work = max(self.work, room)
+        first = len(self.offsets)
+        (kh, kw), (dy, dx) = window.kernel, window.dilation
+        self.offsets += [
+            (c * tall + i * dy) * wide + j * dx for c in range(inside) for i in range(kh) for j in range(kw)
+        ]
         count = op.weights([source])
         if op.weight_bits == 32:
             weight = self.program.reals[op.weight : op.weight + count]
@@ -380,8 +388,8 @@ class Planner:
             weight = levels[unpack(self.program.bits, op.weight, count, op.weight_bits)]
         self.steps.append([
             kernels.CONV, x.offset, x.pitch, x.row, source.height, source.width, op.groups, inside, to.offset, to.pitch,
-            to.row, shape.height, shape.width, shape.channels // op.groups, *window.kernel, *window.stride,
-            *window.dilation, *window.origin, self._keep("doubles", weight.astype(np.float64)), op.bias, tall, wide, room,
+            to.row, shape.height, shape.width, shape.channels // op.groups, first, inside * kh * kw, *window.stride,
+            *window.origin, self._keep("doubles", weight.astype(np.float64)), op.bias, tall, wide, length, room,
         ])  # fmt: skip
 
     def _keep(self, name: str, values: np.ndarray) -> int:
@@ -514,6 +522,7 @@ class Planner:
             height, width = (
                 max(0, -(-(n - p) // s)) for n, p, s in zip(source.dims[1:], (py, px), frame.stride, strict=True)
             )
+            self.lines = max(self.lines, 4 * _up(height * frame.row))
             self.steps.append([
                 kernels.QUANTIZE, x.offset, x.pitch, x.row, height, width, frame.row, base + i * number * frame.size,
                 frame.size, frame.front, source.levels, quantize.thresholds, flip, frame.groups, inside, frame.per_quad,
