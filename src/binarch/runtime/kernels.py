@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from binarch.runtime.lookup import DOUBLES, LANES, make_compare, make_real_tile, make_tile
+from binarch.runtime.lookup import DOUBLES, LANES, keep_larger, make_compare, make_real_tile, make_tile
 
 #: Numbers in one row of a plan.
 COLUMNS = 28
@@ -342,56 +342,42 @@ def _copy(s, maps, part, parts):
 
 
 @compiled
-def _pool(s, maps, part, parts):
-    """Max or mean over windows, tap by tap over whole rows; the order of the sums is that of the reference."""
+def _pool(s, maps, lines, part, parts):
+    """Max or mean over windows: a padded copy, combined at stride 1 tap by tap as flat runs, then picked from."""
     x, pitch, row, height, width, channels = s[1], s[2], s[3], s[4], s[5], s[6]
     out, out_pitch, out_row, out_height, out_width = s[7], s[8], s[9], s[10], s[11]
     kernel_y, kernel_x, stride_y, stride_x, top, left, kind = s[12], s[13], s[14], s[15], s[16], s[17], s[18]
+    tall, wide, length = s[19], s[20], s[21]
+    begin = part * (tall * wide + length + 16)
+    middle = begin + tall * wide + 8
+    padded, found = lines[begin:middle], lines[middle : middle + length]
+    padded[:] = np.float32(-np.inf) if kind == 0 else np.float32(0)
     for c in range(channels * part // parts, channels * (part + 1) // parts):
+        for i in range(min(height, tall + top)):
+            source, at = x + c * pitch + i * row, (i - top) * wide - left
+            for j in range(min(width, wide + left)):
+                padded[at + j] = maps[source + j]
+        found[:] = padded[:length]
+        for tap in range(1, kernel_y * kernel_x):
+            shift = tap // kernel_x * wide + tap % kernel_x
+            if kind == 0:
+                keep_larger(lines, middle, begin + shift, length)
+            else:
+                seen = padded[shift : shift + length]
+                for i in range(length):
+                    found[i] += seen[i]
         for i in range(out_height):
-            line = maps[out + c * out_pitch + i * out_row : out + c * out_pitch + i * out_row + out_width]
-            line[:] = np.float32(-np.inf) if kind == 0 else np.float32(0)
-            rows = 0
-            for ky in range(kernel_y):
-                y = i * stride_y + ky + top
-                if y < 0 or y >= height:
-                    continue
-                rows += 1
-                source = maps[x + c * pitch + y * row : x + c * pitch + y * row + width]
-                for kx in range(kernel_x):
-                    shift = kx + left
-                    low = max(0, (-shift + stride_x - 1) // stride_x)
-                    high = min(out_width, (width - 1 - shift) // stride_x + 1)
-                    if kind == 0 and stride_x == 1:
-                        seen = source[low + shift : high + shift]
-                        for j in range(high - low):
-                            line[low + j] = seen[j] if seen[j] > line[low + j] else line[low + j]
-                    elif kind == 0 and stride_x == 2:
-                        seen = source[2 * low + shift :]
-                        for j in range(high - low):
-                            line[low + j] = seen[2 * j] if seen[2 * j] > line[low + j] else line[low + j]
-                    elif kind == 0:
-                        for j in range(low, high):
-                            value = source[j * stride_x + shift]
-                            line[j] = value if value > line[j] else line[j]
-                    elif stride_x == 1:
-                        seen = source[low + shift : high + shift]
-                        for j in range(high - low):
-                            line[low + j] += seen[j]
-                    elif stride_x == 2:
-                        seen = source[2 * low + shift :]
-                        for j in range(high - low):
-                            line[low + j] += seen[2 * j]
-                    else:
-                        for j in range(low, high):
-                            line[j] += source[j * stride_x + shift]
-            if kind == 1:
-                for j in range(out_width):
-                    start = j * stride_x + left
-                    line[j] /= np.float32(rows * (min(width, start + kernel_x) - max(0, start)))
-            elif kind == 2:
-                for j in range(out_width):
-                    line[j] /= np.float32(kernel_y * kernel_x)
+            source, target = i * stride_y * wide, out + c * out_pitch + i * out_row
+            first = i * stride_y + top
+            rows = min(height, first + kernel_y) - max(0, first)
+            for j in range(out_width):
+                value = found[source + j * stride_x]
+                if kind == 1:
+                    first = j * stride_x + left
+                    value /= np.float32(rows * (min(width, first + kernel_x) - max(0, first)))
+                elif kind == 2:
+                    value /= np.float32(kernel_y * kernel_x)
+                maps[target + j] = value
 
 
 @compiled
@@ -421,7 +407,7 @@ def execute(steps, image, maps, codes, lines, sums, work, words, reals, doubles,
         elif step == COPY:
             _copy(s, maps, part, parts)
         elif step == POOL:
-            _pool(s, maps, part, parts)
+            _pool(s, maps, lines, part, parts)
         elif step == CONV:
             _conv(s, maps, work, reals, doubles, offsets, part, parts)
         elif step == AFFINE:

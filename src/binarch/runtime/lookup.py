@@ -153,6 +153,34 @@ def make_compare(held: int) -> Any:
     return compare
 
 
+@intrinsic
+def keep_larger(typingctx: Any, lines: Any, to: Any, other: Any, length: Any) -> Any:
+    """``lines[to + i] = max(lines[to + i], lines[other + i])`` for i below ``length`` rounded up to 8.
+
+    LLVM does not make vectors of this loop by itself, and makes slow masked stores of a comparison and a choice.
+    """
+    signature = types.void(lines, types.intp, types.intp, types.intp)
+
+    def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        eight = ir.VectorType(ir.FloatType(), 8)
+        lines_ = _pointer(context, builder, sig, args, 0)
+        larger = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(eight, (eight, eight)), "llvm.maxnum.v8f32"
+        )
+        with cgutils.for_range_slice(
+            builder, ir.Constant(_I64, 0), args[3], ir.Constant(_I64, 8), intp=_I64
+        ) as (i, _):
+            old, new = (
+                _at(builder, lines_, builder.shl(builder.add(start, i), ir.Constant(_I64, 2)), eight)
+                for start in args[1:3]
+            )
+            kept, seen = builder.load(old, align=4), builder.load(new, align=4)
+            builder.store(builder.call(larger, (seen, kept), fastmath=("nnan",)), old, align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 def make_real_tile(rows: int, vectors: int) -> Any:
     """A register tile of ``rows`` filters by ``vectors`` x 4 pixels, in double.
 

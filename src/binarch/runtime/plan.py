@@ -299,13 +299,7 @@ class Planner:
                         self._copy(x, Place(to.offset + channel * to.pitch, to.pitch, to.row))
                     channel += self.program.shapes[x].channels
             case Pool():
-                x, to, window = self.places[op.x], self._define(index), op.window
-                source = self.program.shapes[op.x]
-                emit([
-                    kernels.POOL, x.offset, x.pitch, x.row, source.height, source.width, shape.channels, to.offset,
-                    to.pitch, to.row, shape.height, shape.width, *window.kernel, *window.stride, *window.origin,
-                    ("max", "mean", "mean_padded").index(op.kind),
-                ])  # fmt: skip
+                self._pool(index, op)
             case Mean():
                 x, source = self.places[op.x], self.program.shapes[op.x]
                 to = self._define(index, dense=True)
@@ -390,6 +384,18 @@ class Planner:
             kernels.CONV, x.offset, x.pitch, x.row, source.height, source.width, op.groups, inside, to.offset, to.pitch,
             to.row, shape.height, shape.width, shape.channels // op.groups, first, inside * kh * kw, *window.stride,
             *window.origin, self._keep("doubles", weight.astype(np.float64)), op.bias, tall, wide, length, room,
+        ])  # fmt: skip
+
+    def _pool(self, index: int, op: Pool) -> None:
+        source, shape, window = self.program.shapes[op.x], self.program.shapes[index], op.window
+        x, to = self.places[op.x], self._define(index)
+        tall, wide = ((n - 1) * s + k for n, s, k in zip(window.size, window.stride, window.kernel, strict=True))
+        length = tall * wide - (window.kernel[0] - 1) * wide - (window.kernel[1] - 1)
+        self.lines = max(self.lines, tall * wide + length + 16)
+        self.steps.append([
+            kernels.POOL, x.offset, x.pitch, x.row, source.height, source.width, shape.channels, to.offset, to.pitch,
+            to.row, shape.height, shape.width, *window.kernel, *window.stride, *window.origin,
+            ("max", "mean", "mean_padded").index(op.kind), tall, wide, length,
         ])  # fmt: skip
 
     def _keep(self, name: str, values: np.ndarray) -> int:
