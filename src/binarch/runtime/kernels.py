@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from binarch.runtime.barrier import meet
 from binarch.runtime.lookup import DOUBLES, LANES, keep_larger, make_compare, make_real_tile, make_tile
 
 #: Numbers in one row of a plan.
@@ -171,7 +172,7 @@ def _quantize(s, maps, codes, lines, reals, flips, part, parts):
         if flat:
             at, step = x + channel * pitch, pitch
         else:
-            at, step = 4 * whole * part, whole
+            at, step = 0, whole
             for k in range(held):
                 place = x + (channel + k) * pitch + first_y * row + first_x
                 _gather(maps, place, row, stride_y, stride_x, height, width, lines, at + k * whole, own)
@@ -252,9 +253,7 @@ def _conv(s, maps, work, reals, doubles, offsets, part, parts):
     out, out_pitch, out_row, out_height, out_width, outside = s[8], s[9], s[10], s[11], s[12], s[13]
     first, count, stride_y, stride_x, top, left = s[14], s[15], s[16], s[17], s[18], s[19]
     weight, bias, tall, wide, length, room = s[20], s[21], s[22], s[23], s[24], s[25]
-    # Each part owns a stretch of the scratch: the padded inputs of one group, then the sums of four filters.
-    padded = part * room
-    sums = padded + room - 4 * length
+    sums = room - 4 * length  # the scratch: padded inputs of one group, then the sums of four filters
     last = -1
     o = groups * outside * part // parts
     end = groups * outside * (part + 1) // parts
@@ -262,10 +261,10 @@ def _conv(s, maps, work, reals, doubles, offsets, part, parts):
         group = o // outside
         if group != last:
             last = group
-            work[padded:sums] = 0
+            work[:sums] = 0
             for c in range(inside):
                 for i in range(max(0, top), min(height, tall + top)):
-                    at = padded + (c * tall + i - top) * wide - left
+                    at = (c * tall + i - top) * wide - left
                     source = x + (group * inside + c) * pitch + i * row
                     for j in range(max(0, left), min(width, wide + left)):
                         work[at + j] = maps[source + j]
@@ -273,11 +272,11 @@ def _conv(s, maps, work, reals, doubles, offsets, part, parts):
         own = weight + o * count
         for pixel in range(0, length, 2 * DOUBLES):
             if rows == 4:
-                _real4(work, padded + pixel, offsets, first, first + count, doubles, own, count, sums + pixel, length)
+                _real4(work, pixel, offsets, first, first + count, doubles, own, count, sums + pixel, length)
             else:
                 for r in range(rows):
                     to = sums + r * length + pixel
-                    _real1(work, padded + pixel, offsets, first, first + count, doubles, own + r * count, count, to, length)
+                    _real1(work, pixel, offsets, first, first + count, doubles, own + r * count, count, to, length)
         for r in range(rows):
             more = np.float64(reals[bias + o + r]) if bias >= 0 else 0.0
             for i in range(out_height):
@@ -348,9 +347,8 @@ def _pool(s, maps, lines, part, parts):
     out, out_pitch, out_row, out_height, out_width = s[7], s[8], s[9], s[10], s[11]
     kernel_y, kernel_x, stride_y, stride_x, top, left, kind = s[12], s[13], s[14], s[15], s[16], s[17], s[18]
     tall, wide, length = s[19], s[20], s[21]
-    begin = part * (tall * wide + length + 16)
-    middle = begin + tall * wide + 8
-    padded, found = lines[begin:middle], lines[middle : middle + length]
+    middle = tall * wide + 8
+    padded, found = lines[:middle], lines[middle : middle + length]
     padded[:] = np.float32(-np.inf) if kind == 0 else np.float32(0)
     for c in range(channels * part // parts, channels * (part + 1) // parts):
         for i in range(min(height, tall + top)):
@@ -361,7 +359,7 @@ def _pool(s, maps, lines, part, parts):
         for tap in range(1, kernel_y * kernel_x):
             shift = tap // kernel_x * wide + tap % kernel_x
             if kind == 0:
-                keep_larger(lines, middle, begin + shift, length)
+                keep_larger(lines, middle, shift, length)
             else:
                 seen = padded[shift : shift + length]
                 for i in range(length):
@@ -392,9 +390,15 @@ def _mean(s, maps, part, parts):
 
 
 @compiled
-def execute(steps, image, maps, codes, lines, sums, work, words, reals, doubles, flips, limits, ids, offsets, tables, rows):
-    """Run a plan on one image with one thread."""
-    part, parts = 0, 1
+def execute(
+    steps, image, part, parts, counter, maps, codes, words, lines, sums, work, reals, doubles, flips, limits, ids, offsets,
+    tables, rows,
+):  # fmt: skip
+    """Run a plan on one image, or one of several parts of it.
+
+    ``maps``, ``codes``, ``words`` and ``counter`` (a zero) are shared by the parts; ``lines``, ``sums`` and ``work`` are
+    each part's own. Parts run in as many threads at once and wait for each other after every step.
+    """
     for index in range(len(steps)):
         s = steps[index]
         step = s[0]
@@ -420,9 +424,11 @@ def execute(steps, image, maps, codes, lines, sums, work, words, reals, doubles,
             _mean(s, maps, part, parts)
         elif step == BITLINEAR:
             _bitlinear(s, maps, words, rows, reals, part, parts)
-        elif step == PACK:
+        elif part == 0 and step == PACK:
             _pack(s, maps, words, reals, flips)
-        elif step == IMAGE:
+        elif part == 0 and step == IMAGE:
             _image(s, image, maps, reals)
-        elif step == ZEROS:
+        elif part == 0 and step == ZEROS:
             maps[s[1] : s[1] + s[2]] = 0
+        if parts > 1:
+            meet(counter, parts * (index + 1))

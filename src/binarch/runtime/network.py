@@ -19,7 +19,7 @@ from binarch.runtime.program import Program
 class Network:
     """Runs a :class:`Program`: plain arrays in, plain arrays out; safe to call from several threads at once.
 
-    ``threads`` images of a batch are computed side by side.
+    With several ``threads`` the images of a batch are dealt out to them; a single image is split by channels.
     """
 
     def __init__(self, program: Program, threads: int = 1) -> None:
@@ -28,8 +28,9 @@ class Network:
         self.program = program
         self.threads = threads
         self._plan = Planner(program).plan()
-        self._idle: list[tuple[np.ndarray, ...]] = []
+        self._idle: list[_Room] = []
         self._lock = threading.Lock()
+        self._together = threading.Lock()
 
     @property
     def classes(self) -> list[str]:
@@ -49,16 +50,18 @@ class Network:
         """
         pixels, single = self._check(images)
         logits = np.empty((len(pixels), len(self.classes)), np.float32)
-        if self.threads == 1 or len(pixels) == 1:
-            self._run_some(pixels, logits)
-        else:
+        if len(pixels) > 1 and self.threads > 1:
             bounds = np.linspace(0, len(pixels), min(self.threads, len(pixels)) + 1).astype(int)
-            jobs = [
-                self._pool.submit(self._run_some, pixels[a:b], logits[a:b])
-                for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-            ]
-            for job in jobs:
-                job.result()
+            stretches = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+            list(self._pool.map(lambda part: self._run_some(pixels[part], logits[part]), stretches))
+        # Parts of one image wait for each other, so they must all be running: one such image at a time.
+        elif self.threads > 1 and self._together.acquire(blocking=False):
+            try:
+                self._run_together(pixels[0], logits[0])
+            finally:
+                self._together.release()
+        else:
+            self._run_some(pixels, logits)
         return logits[0] if single else logits
 
     def predict(self, images: np.ndarray, top: int = 5) -> list[list[tuple[str, float]]]:
@@ -79,7 +82,11 @@ class Network:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="binarch")
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="binarch-batch")
+
+    @cached_property
+    def _team(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="binarch-image")
 
     def _check(self, images: np.ndarray) -> tuple[np.ndarray, bool]:
         images = np.asarray(images)
@@ -96,16 +103,51 @@ class Network:
     def _run_some(self, pixels: np.ndarray, logits: np.ndarray) -> None:
         """Fill ``logits`` with one thread."""
         with self._lock:
-            room = self._idle.pop() if self._idle else self._plan.workspace()
-        output = self._plan.output
-        scale = np.float32(255) if pixels.dtype == np.uint8 else np.float32(1)
+            room = self._idle.pop() if self._idle else _Room(self._plan, 1)
         for image, answer in zip(pixels, logits, strict=True):
-            flat = np.ascontiguousarray(image.transpose(2, 0, 1)).reshape(-1).astype(np.float32) / scale
-            kernels.execute(self._plan.steps, flat, *room, *self._plan.constants)
-            stop = output.offset + output.pitch * len(answer)
-            answer[:] = room[0][output.offset : stop : output.pitch]
+            room.run(_flat(image), 0)
+            answer[:] = room.answer()
         with self._lock:
             self._idle.append(room)
+
+    def _run_together(self, image: np.ndarray, answer: np.ndarray) -> None:
+        """Fill ``answer`` with all threads."""
+        room, flat = self._shared_room, _flat(image)
+        room.counter[0] = 0
+        list(self._team.map(lambda part: room.run(flat, part), range(self.threads)))
+        answer[:] = room.answer()
+
+    @cached_property
+    def _shared_room(self) -> "_Room":
+        return _Room(self._plan, self.threads)
+
+
+@final
+class _Room:
+    """Where one image at a time is computed, by one thread or several."""
+
+    def __init__(self, plan: Plan, parts: int) -> None:
+        self.plan = plan
+        self.counter = np.zeros(1, np.int64)
+        self._shared = plan.shared()
+        self._scratch = [plan.scratch() for _ in range(parts)]
+
+    def run(self, flat: np.ndarray, part: int) -> None:
+        """Compute one part."""
+        parts = len(self._scratch)
+        scratch, constants = self._scratch[part], self.plan.constants
+        kernels.execute(self.plan.steps, flat, part, parts, self.counter, *self._shared, *scratch, *constants)
+
+    def answer(self) -> np.ndarray:
+        """The logits."""
+        output = self.plan.output
+        return self._shared[0][output.offset : output.offset + output.pitch * self.plan.classes : output.pitch]
+
+
+def _flat(image: np.ndarray) -> np.ndarray:
+    """(height, width, channels) pixels as a flat run of float32 in 0..1, channel by channel."""
+    scale = np.float32(255) if image.dtype == np.uint8 else np.float32(1)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)).reshape(-1).astype(np.float32) / scale
 
 
 def load(path: str | Path, threads: int = 1) -> Network:

@@ -65,19 +65,21 @@ class Plan:
     work: int
     words: int
     output: Place
+    classes: int
     macs: int
     """Multiply-accumulates of binary convolutions, for the benchmark."""
 
-    def workspace(self) -> tuple[np.ndarray, ...]:
-        """Fresh room for one thread: maps, codes, lines, sums, work, words."""
+    def shared(self) -> tuple[np.ndarray, ...]:
+        """Fresh room for the values of one image: maps, codes, words."""
         return (
             np.zeros(self.maps, np.float32),
             np.full(self.codes, kernels.PADDING, np.uint8),
-            np.zeros(self.lines, np.float32),
-            np.zeros(self.sums, np.int16),
-            np.zeros(self.work, np.float64),
             np.zeros(self.words, np.uint64),
         )
+
+    def scratch(self) -> tuple[np.ndarray, ...]:
+        """Fresh room for one thread: lines, sums, work."""
+        return np.zeros(self.lines, np.float32), np.zeros(self.sums, np.int16), np.zeros(self.work, np.float64)
 
 
 @final
@@ -272,7 +274,7 @@ class Planner:
         room = 4 * LANES  # vectors may read, never use, what lies behind the last pixel
         return Plan(
             table, constants, self.maps.length + room, self.codes.length + room, self.lines, self.sums + room, self.work,
-            self.words, output, self.macs,
+            self.words, output, self.program.shapes[-1].channels, self.macs,
         )  # fmt: skip
 
     def _step(self, index: int) -> None:
