@@ -47,13 +47,12 @@ class Builder:
         exactly if it is on the right side of *one* threshold, which is found by bisection over all float32 numbers.
         """
         chain: list[Op] = []
-        while isinstance(op := self.ops[x], Affine | Clip | PRelu) and self._rises(op, x) is not None:
-            chain.insert(0, op)
-            x = op.x
         channels = self.shapes[x].channels
         rising = np.ones(channels)
-        for op in chain:
-            rising = rising * self._rises(op, x)
+        while isinstance(op := self.ops[x], Affine | Clip | PRelu) and (direction := self._rises(op)) is not None:
+            chain.insert(0, op)
+            rising = rising * direction
+            x = op.x
         falling = rising < 0
 
         def curve(values: np.ndarray) -> np.ndarray:
@@ -65,7 +64,7 @@ class Builder:
         flip = self.bits(falling) if falling.any() else -1
         return self.add(Quantize(x, len(thresholds) + 1, self.reals(np.sort(found, 1)), flip))
 
-    def _rises(self, op: Op, x: int) -> np.ndarray | None:
+    def _rises(self, op: Op) -> np.ndarray | float | None:
         """+1, 0 or -1 per channel: does the layer rise or fall? None where it does neither throughout."""
         match op:
             case Affine():
@@ -73,7 +72,7 @@ class Builder:
             case PRelu() if (self._stores["reals"][op.slope] < 0).any():
                 return None
             case Clip() | PRelu():
-                return np.ones(self.shapes[x].channels)
+                return 1.0
         return None
 
     def _value(self, op: Op, x: np.ndarray) -> np.ndarray:
@@ -81,7 +80,8 @@ class Builder:
         match op:
             case Affine():
                 scale, shift = (self._stores["reals"][at].astype(np.float64) for at in (op.scale, op.shift))
-                return (x.astype(np.float64) * scale + shift).astype(np.float32)
+                with np.errstate(over="ignore"):  # the bisection tries the largest numbers too
+                    return (x.astype(np.float64) * scale + shift).astype(np.float32)
             case Clip():
                 return np.minimum(np.maximum(x, np.float32(op.low)), np.float32(op.high))
             case PRelu():

@@ -1,7 +1,7 @@
 """Trained modules to instructions: one function per kind of module, found by type.
 
-``lower(module, builder, x)`` appends what ``module`` does to value ``x`` and returns the value of its output. A new kind
-of module joins with ``@lower.register``; its function may call ``lower`` on its parts.
+``lower(module, builder, x)`` appends what ``module`` does to value ``x`` and returns the value of its output. A new
+kind of module joins with ``@lower.register``; its function may call ``lower`` on its parts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,20 @@ from binarch.models import CellNetwork
 from binarch.models.cell_network import CellModule
 from binarch.nn import ChannelShuffle, DropPath, PReLU, QuantConv2d, ShiftedPair, Zero
 from binarch.runtime.ops import (
-    Add, Affine, BitConv, Clip, Concat, Conv, Flatten, Image, Mean, Pool, PRelu, Shuffle, Window, Zeros
+    Add,
+    Affine,
+    BitConv,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    Image,
+    Mean,
+    Pool,
+    PRelu,
+    Shuffle,
+    Window,
+    Zeros,
 )  # fmt: skip
 from binarch.runtime.program import Program
 from binarch.spaces.bats import Residual
@@ -64,7 +77,9 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to("cpu", torch.float32).numpy()
 
 
-def window(kernel: Any, stride: Any, padding: Any, dilation: Any, size: tuple[int, int], *, ceil: bool = False) -> Window:
+def window(
+    kernel: Any, stride: Any, padding: Any, dilation: Any, size: tuple[int, int], *, ceil: bool = False
+) -> Window:
     """The window of a convolution or pool on a map of ``size``."""
     kernel, stride, padding, dilation = (
         (n, n) if isinstance(n, int) else (int(n[0]), int(n[1])) for n in (kernel, stride, padding, dilation)
@@ -151,7 +166,9 @@ def _(module: nn.MaxPool2d, builder: Builder, x: int) -> int:
 def _(module: nn.AvgPool2d, builder: Builder, x: int) -> int:
     kind = "mean_padded" if module.count_include_pad else "mean"
     if module.divisor_override is not None or (module.ceil_mode and module.count_include_pad):
-        raise UserError("AvgPool2d with divisor_override, or ceil_mode counting padding, cannot be packed; leave them out")
+        raise UserError(
+            "AvgPool2d with divisor_override, or ceil_mode counting padding, cannot be packed; leave them out"
+        )
     seen = window(module.kernel_size, module.stride, module.padding, 1, _size(builder, x), ceil=module.ceil_mode)
     return builder.add(Pool(x, kind, seen))
 
@@ -187,7 +204,9 @@ def _(module: nn.Linear, builder: Builder, x: int) -> int:
 @lower.register
 def _(module: nn.Conv2d, builder: Builder, x: int) -> int:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        raise UserError(f"Conv2d with padding {module.padding!r} ({module.padding_mode}) cannot be packed; pad with zeros")
+        raise UserError(
+            f"Conv2d with padding {module.padding!r} ({module.padding_mode}) cannot be packed; pad with zeros"
+        )
     seen = window(module.kernel_size, module.stride, module.padding, module.dilation, _size(builder, x))
     bias = builder.reals(array(module.bias)) if module.bias is not None else -1
     weight = builder.reals(array(module.weight))
@@ -226,6 +245,10 @@ def quantized(module: QuantConv2d, builder: Builder, x: int, seen: Window) -> in
         factor = factor * module.scale
     scales = np.broadcast_to(array(factor), len(module.weight))
     out, groups = len(module.weight), module.groups
+    if module.activation_quantizer.bits == 32 and module.weight_quantizer.bits == 1:
+        signs, levels = builder.bits(array(codes) > 0), builder.reals(np.array([-1, 1]))
+        y = builder.add(Conv(x, seen, out, groups, signs, 1, levels, -1))
+        return builder.add(Affine(y, builder.reals(scales), builder.reals(np.zeros(out))))
     if module.activation_quantizer.bits == 32:
         weight = builder.reals(array(codes) * scales.reshape(-1, 1, 1, 1))
         return builder.add(Conv(x, seen, out, groups, weight, 32, 0, -1))

@@ -9,7 +9,21 @@ from binarch.deploy.extras import extra
 from binarch.deploy.floats import Borders, Floats, borders
 from binarch.runtime import Network
 from binarch.runtime.ops import (
-    Add, Affine, BitConv, Clip, Concat, Conv, Flatten, Image, Mean, Op, Pool, PRelu, Quantize, Shuffle, Zeros
+    Add,
+    Affine,
+    BitConv,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    Image,
+    Mean,
+    Op,
+    Pool,
+    PRelu,
+    Quantize,
+    Shuffle,
+    Zeros,
 )  # fmt: skip
 from binarch.runtime.program import Program
 

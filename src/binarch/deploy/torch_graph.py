@@ -10,7 +10,22 @@ from torch.nn import functional
 
 from binarch.deploy.floats import Borders, Floats, borders
 from binarch.runtime.ops import (
-    Add, Affine, BitConv, Clip, Concat, Conv, Flatten, Image, Mean, Op, Pool, PRelu, Quantize, Shuffle, Window, Zeros
+    Add,
+    Affine,
+    BitConv,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    Image,
+    Mean,
+    Op,
+    Pool,
+    PRelu,
+    Quantize,
+    Shuffle,
+    Window,
+    Zeros,
 )  # fmt: skip
 from binarch.runtime.program import Program
 

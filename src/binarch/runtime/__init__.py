@@ -1,8 +1,8 @@
 """Packed networks: one bit per weight, run with numpy and numba alone, never torch.
 
-    from binarch.runtime import load
-    network = load("model.safetensors")
-    print(network.predict(image))
+from binarch.runtime import load
+network = load("model.safetensors")
+print(network.predict(image))
 """
 
 from binarch.runtime.network import Network, load

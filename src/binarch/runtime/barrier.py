@@ -11,8 +11,8 @@ from numba.extending import intrinsic
 def meet(typingctx: Any, counter: Any, goal: Any) -> Any:
     """Add one to ``counter[0]`` (int64) and return when it has reached ``goal``.
 
-    All threads call it with the same growing goals, as many times. They spin: steps of a plan take microseconds, a wake-up
-    by the system takes longer. What was written before is seen after.
+    All threads call it with the same growing goals, as many times. They spin: steps of a plan take microseconds, a
+    wake-up by the system takes longer. What was written before is seen after.
     """
     signature = types.void(counter, types.intp)
 

@@ -53,10 +53,12 @@ def decode(raw: bytes, where: str) -> tuple[dict[str, np.ndarray], dict[str, str
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise fail("its metadata are no strings")
     data = raw[8 + length :]
-    tensors, expected = {}, 0
+    tensors: dict[str, np.ndarray] = {}
+    expected = 0
     for name, entry in header.items():
         try:
-            dtype, shape, (start, end) = _KINDS[entry["dtype"]], entry["shape"], entry["data_offsets"]
+            dtype: np.dtype = _KINDS[entry["dtype"]]
+            shape, (start, end) = entry["shape"], entry["data_offsets"]
             whole = all(type(n) is int and n >= 0 for n in (*shape, start, end))
             # Tensors must tile the data: no overlap, no gap, nothing left over.
             if not whole or start != expected or end > len(data) or len(shape) != 1:

@@ -105,13 +105,14 @@ def _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts):
         group = channel // per_group
         rows = min(3, (group + 1) * per_group - channel, high - channel)
         start = base + group * group_pitch
-        _sum_filters(codes, start, offsets, first, count, ids, row + channel * count, rows, table_of, sums, pitch, chunk)
+        _sum_filters(
+            codes, start, offsets, first, count, ids, row + channel * count, rows, table_of, sums, pitch, chunk
+        )
         for r in range(rows):
             at = _place(channel + r, channels, shuffle) * pitch
-            _finish(
-                sums, r * pitch, pitch, reals[scale + channel + r], reals[slope + channel + r] if slope >= 0 else np.float32(1),
-                maps, out + at, residual + at if residual >= 0 else -1, total + at if total >= 0 else -1,
-            )  # fmt: skip
+            bend = reals[slope + channel + r] if slope >= 0 else np.float32(1)
+            before, others = residual + at if residual >= 0 else -1, total + at if total >= 0 else -1
+            _finish(sums, r * pitch, pitch, reals[scale + channel + r], bend, maps, out + at, before, others)
         channel += rows
 
 
@@ -391,13 +392,13 @@ def _mean(s, maps, part, parts):
 
 @compiled
 def execute(
-    steps, image, part, parts, counter, maps, codes, words, lines, sums, work, reals, doubles, flips, limits, ids, offsets,
-    tables, rows,
+    steps, image, part, parts, counter, maps, codes, words, lines, sums, work, reals, doubles, flips, limits, ids,
+    offsets, tables, rows,
 ):  # fmt: skip
     """Run a plan on one image, or one of several parts of it.
 
-    ``maps``, ``codes``, ``words`` and ``counter`` (a zero) are shared by the parts; ``lines``, ``sums`` and ``work`` are
-    each part's own. Parts run in as many threads at once and wait for each other after every step.
+    ``maps``, ``codes``, ``words`` and ``counter`` (a zero) are shared by the parts; ``lines``, ``sums`` and ``work``
+    are each part's own. Parts run in as many threads at once and wait for each other after every step.
     """
     for index in range(len(steps)):
         s = steps[index]

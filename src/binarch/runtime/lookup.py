@@ -33,9 +33,7 @@ def cpu_features() -> frozenset[str]:
 
 def _halves(builder: ir.IRBuilder, instruction: str, table: ir.Value, index: ir.Value) -> ir.Value:
     """32 lookups by two 16-lane instructions."""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_TABLE, (_TABLE, _TABLE)), instruction
-    )
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_TABLE, (_TABLE, _TABLE)), instruction)
     parts = []
     for half in (range(16), range(16, 32)):
         mask = ir.Constant(ir.VectorType(ir.IntType(32), 16), list(half))
@@ -167,9 +165,7 @@ def keep_larger(typingctx: Any, lines: Any, to: Any, other: Any, length: Any) ->
         larger = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(eight, (eight, eight)), "llvm.maxnum.v8f32"
         )
-        with cgutils.for_range_slice(
-            builder, ir.Constant(_I64, 0), args[3], ir.Constant(_I64, 8), intp=_I64
-        ) as (i, _):
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), args[3], ir.Constant(_I64, 8), intp=_I64) as (i, _):
             old, new = (
                 _at(builder, lines_, builder.shl(builder.add(start, i), ir.Constant(_I64, 2)), eight)
                 for start in args[1:3]
@@ -184,8 +180,8 @@ def keep_larger(typingctx: Any, lines: Any, to: Any, other: Any, length: Any) ->
 def make_real_tile(rows: int, vectors: int) -> Any:
     """A register tile of ``rows`` filters by ``vectors`` x 4 pixels, in double.
 
-    The compiled function ``tile(work, start, offsets, first, last, weights, row, width, at, pitch)`` sets, for each row r
-    and pixel p,
+    The compiled function ``tile(work, start, offsets, first, last, weights, row, width, at, pitch)`` sets, for each row
+    r and pixel p,
 
         work[at + r * pitch + p] = sum over q in [first, last) of
             weights[row + r * width + q - first] * work[start + offsets[q] + p]
@@ -299,9 +295,7 @@ def make_tile(rows: int, vectors: int) -> Any:
             builder.position_at_end(body)
             offset = load(offsets_, builder.shl(q, ir.Constant(_I64, 3)), _I64)
             base = builder.add(start_, offset)
-            index = [
-                load(codes_, builder.add(base, ir.Constant(_I64, v * LANES)), _BYTES) for v in range(vectors)
-            ]
+            index = [load(codes_, builder.add(base, ir.Constant(_I64, v * LANES)), _BYTES) for v in range(vectors)]
             following = []
             for r in range(rows):
                 which = builder.add(builder.add(row_, builder.mul(width_, ir.Constant(_I64, r))), q)

@@ -1,11 +1,11 @@
 """A packed network, ready to run."""
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Network:
         logits = np.empty((len(pixels), len(self.classes)), np.float32)
         if len(pixels) > 1 and self.threads > 1:
             bounds = np.linspace(0, len(pixels), min(self.threads, len(pixels)) + 1).astype(int)
-            stretches = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+            stretches = [slice(a, b) for a, b in pairwise(bounds)]
             list(self._pool.map(lambda part: self._run_some(pixels[part], logits[part]), stretches))
         # Parts of one image wait for each other, so they must all be running: one such image at a time.
         elif self.threads > 1 and self._together.acquire(blocking=False):
@@ -72,9 +72,7 @@ class Network:
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-        return [
-            [(self.classes[k], float(row[k])) for k in order] for row, order in zip(shares, best, strict=True)
-        ]
+        return [[(self.classes[k], float(row[k])) for k in order] for row, order in zip(shares, best, strict=True)]
 
     def warmup(self) -> None:
         """Compile what is not compiled yet, by running one black image."""
@@ -94,7 +92,7 @@ class Network:
         batch = images[None] if single else images
         if batch.ndim != 4 or batch.shape[1:] != self.size:
             raise UserError(
-                f"images: shape {images.shape} does not fit; give (height, width, channels) = {self.size}, or a batch of such"
+                f"images: shape {images.shape} does not fit; give (height, width, channels) = {self.size}, or a batch"
             )
         if batch.dtype != np.uint8 and not np.issubdtype(batch.dtype, np.floating):
             raise UserError(f"images: type {images.dtype} is not possible; give uint8 pixels, or floats in 0..1")
@@ -158,5 +156,3 @@ def load(path: str | Path, threads: int = 1) -> Network:
 def plan_of(network: Network) -> Plan:
     """The plan behind a network, for measurements."""
     return network._plan
-
-

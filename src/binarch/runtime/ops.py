@@ -51,7 +51,7 @@ class Shape:
 @final
 @dataclass(frozen=True)
 class Window:
-    """Which inputs an output pixel sees: tap (i, j) of output (y, x) reads input (y s + i d + o), rows and columns alike.
+    """Which inputs an output pixel sees: tap i of output y reads input y s + i d + o, in rows and columns alike.
 
     s: ``stride``, d: ``dilation``, o: ``origin`` (minus the padding). What lies outside of the input adds nothing.
     """
@@ -482,7 +482,9 @@ def from_plain(plain: Any) -> Op:
     known = fields(kind)
     if len(plain) != len(known) + 1:
         raise refuse(f"{kind.name}: {len(plain) - 1} fields, not {len(known)}")
-    return kind(**{f.name: _field(f.type, value, f"{kind.name}.{f.name}") for f, value in zip(known, plain[1:], strict=True)})
+    return kind(
+        **{f.name: _field(f.type, value, f"{kind.name}.{f.name}") for f, value in zip(known, plain[1:], strict=True)}
+    )
 
 
 def _field(kind: Any, value: Any, where: str) -> Any:

@@ -1,6 +1,5 @@
 """From a checked program to steps for the kernels: what is fused, where each value lies, which tables are looked up."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Any, final
@@ -10,44 +9,31 @@ import numpy as np
 from binarch.errors import UserError
 from binarch.runtime import kernels
 from binarch.runtime.fuse import Chain, find_chains
+from binarch.runtime.layout import Frame, Place, Room, code_bits, frame_of, phase_of, row_lengths, up
 from binarch.runtime.lookup import LANES
 from binarch.runtime.ops import (
-    Add, Affine, BitConv, Clip, Concat, Conv, Flatten, Image, Mean, Pool, PRelu, Quantize, Shape, Shuffle, Zeros
+    Add,
+    Affine,
+    BitConv,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    Image,
+    Mean,
+    Pool,
+    PRelu,
+    Quantize,
+    Shape,
+    Shuffle,
+    Zeros,
 )  # fmt: skip
 from binarch.runtime.program import Program
 from binarch.runtime.reference import unpack
+from binarch.runtime.tables import build_tables, table_numbers
 
 #: Most bytes that a plan may need for values and scratch, per thread.
 LARGEST_ARENA = 1 << 30
-
-
-def _up(n: int) -> int:
-    """``n`` rounded up to whole vectors."""
-    return -(-n // LANES) * LANES
-
-
-@final
-@dataclass(frozen=True)
-class Place:
-    """Where a real map lies: channel c, row i, column j at ``offset + c * pitch + i * row + j``."""
-
-    offset: int
-    pitch: int
-    row: int
-
-
-@final
-@dataclass(frozen=True)
-class Frame:
-    """How codes lie for a convolution: per phase and quad ``size`` bytes, the first pixel after ``front`` of padding."""
-
-    per_quad: int
-    groups: int
-    stride: tuple[int, int]
-    phases: tuple[tuple[int, int], ...]
-    front: int
-    size: int
-    row: int
 
 
 @final
@@ -83,74 +69,6 @@ class Plan:
 
 
 @final
-class Room:
-    """Hands out stretches of an arena and takes them back."""
-
-    def __init__(self) -> None:
-        self.length = 0
-        self._free: list[tuple[int, int]] = []
-
-    def take(self, length: int) -> int:
-        """The first free stretch that is long enough."""
-        for i, (start, free) in enumerate(self._free):
-            if free >= length:
-                self._free[i : i + 1] = [(start + length, free - length)] if free > length else []
-                return start
-        start = self.length
-        if self._free and sum(self._free[-1]) == self.length:
-            start = self._free.pop()[0]
-        self.length = start + length
-        return start
-
-    def give(self, start: int, length: int) -> None:
-        """Take a stretch back, joining neighbours."""
-        merged: list[tuple[int, int]] = []
-        for stretch in sorted([*self._free, (start, length)]):
-            if merged and sum(merged[-1]) == stretch[0]:
-                merged[-1] = (merged[-1][0], merged[-1][1] + stretch[1])
-            else:
-                merged.append(stretch)
-        self._free = merged
-
-
-def _phase(offset: int, stride: int) -> tuple[int, int]:
-    """A tap's offset as (phase, offset within the phase)."""
-    return offset % stride, offset // stride
-
-
-def row_lengths(program: Program) -> dict[int, int]:
-    """S for every width: the width plus what convolutions on such maps reach over the edge, one side at a time.
-
-    Padding right of a row serves as padding left of the next one. A convolution's input phases and output share S.
-    """
-    parent: dict[int, int] = {}
-
-    def find(width: int) -> int:
-        parent.setdefault(width, width)
-        while parent[width] != width:
-            width = parent[width]
-        return width
-
-    needs: list[tuple[int, int]] = []
-    for index, op in enumerate(program.ops):
-        shape = program.shapes[index]
-        needs.append((shape.width, shape.width))
-        if isinstance(op, BitConv):
-            window, x = op.window, program.inputs(index)[0]
-            stride = window.stride[1]
-            for _, dx in window.taps()[: window.kernel[1]]:
-                phase, offset = _phase(dx, stride)
-                width = max(0, -(-(x.width - phase) // stride))
-                needs.append((shape.width, max(width + max(0, -offset), shape.width + max(0, offset))))
-            if stride == 1:
-                parent[find(x.width)] = find(shape.width)
-    lengths: dict[int, int] = {}
-    for width, need in needs:
-        lengths[find(width)] = max(lengths.get(find(width), 0), need)
-    return {width: lengths[find(width)] for width, _ in needs}
-
-
-@final
 class Planner:
     """Builds one plan. Values get room when they are defined and return it after their last reader."""
 
@@ -164,7 +82,7 @@ class Planner:
         self.lines = self.sums = self.work = self.words = 1
         self.macs = 0
         self.places: dict[int, Place] = {}
-        self.frames: dict[tuple[int, Any], int] = {}
+        self.frames: dict[tuple[int, Frame], int] = {}
         self.doubles: list[np.ndarray] = []
         self.flips: list[np.ndarray] = []
         self.limits: list[float] = []
@@ -173,7 +91,7 @@ class Planner:
         self.tables: list[np.ndarray] = []
         self.bit_rows: list[np.ndarray] = []
         self._counts = {"doubles": 0, "flips": 0, "ids": 0, "tables": 0, "bit_rows": 0}
-        self._tables: dict[Any, tuple[int, int]] = {}
+        self._tables: dict[bytes, int] = {}
         self._passing: list[tuple[int, int]] = []
         self._last = self._last_readers()
         self._slots = self._concatenations()
@@ -220,7 +138,7 @@ class Planner:
 
     def _standard(self, shape: Shape) -> tuple[int, int]:
         row = self.rows[shape.width]
-        return _up(shape.height * row), row
+        return up(shape.height * row), row
 
     def _define(self, index: int, *, dense: bool = False) -> Place:
         """Room for value ``index``."""
@@ -237,7 +155,7 @@ class Planner:
 
     def _room(self, shape: Shape, *, dense: bool = False) -> Place:
         pitch, row = (shape.height * shape.width, shape.width) if dense else self._standard(shape)
-        return Place(self.maps.take(_up(shape.channels * pitch)), pitch, row)
+        return Place(self.maps.take(up(shape.channels * pitch)), pitch, row)
 
     def _release(self, now: int) -> None:
         """Give back what nobody reads after instruction ``now``."""
@@ -247,7 +165,7 @@ class Planner:
         for value in [v for v in self.places if self._last[v] <= now and v != len(self.program.ops) - 1]:
             place = self.places.pop(value)
             if value not in self._slots:  # a part's room belongs to the whole
-                self.maps.give(place.offset, _up(self.program.shapes[value].channels * place.pitch))
+                self.maps.give(place.offset, up(self.program.shapes[value].channels * place.pitch))
 
     # Steps
 
@@ -261,7 +179,9 @@ class Planner:
                 self._step(index)
             self._release(index)
             if self.maps.length * 4 + self.codes.length + self.work * 8 > LARGEST_ARENA:
-                raise UserError(f"the network needs more than {LARGEST_ARENA >> 20} MiB to run; it cannot be a sound one")
+                raise UserError(
+                    f"the network needs more than {LARGEST_ARENA >> 20} MiB to run; it cannot be a sound one"
+                )
         output = self.places[len(self.program.ops) - 1]
         table = np.zeros((len(self.steps), kernels.COLUMNS), np.int64)
         for line, step in zip(table, self.steps, strict=True):
@@ -273,8 +193,8 @@ class Planner:
         )  # fmt: skip
         room = 4 * LANES  # vectors may read, never use, what lies behind the last pixel
         return Plan(
-            table, constants, self.maps.length + room, self.codes.length + room, self.lines, self.sums + room, self.work,
-            self.words, output, self.program.shapes[-1].channels, self.macs,
+            table, constants, self.maps.length + room, self.codes.length + room, self.lines, self.sums + room,
+            self.work, self.words, output, self.program.shapes[-1].channels, self.macs,
         )  # fmt: skip
 
     def _step(self, index: int) -> None:
@@ -303,9 +223,9 @@ class Planner:
             case Pool():
                 self._pool(index, op)
             case Mean():
-                x, source = self.places[op.x], self.program.shapes[op.x]
+                seen, source = self.places[op.x], self.program.shapes[op.x]
                 to = self._define(index, dense=True)
-                emit([kernels.MEAN, x.offset, x.pitch, x.row, source.height, source.width, source.channels, to.offset])
+                emit([kernels.MEAN, seen.offset, seen.pitch, seen.row, *source.dims[1:], source.channels, to.offset])
             case Flatten():
                 source = self.program.shapes[op.x]
                 to = self._define(index, dense=True)
@@ -333,7 +253,7 @@ class Planner:
         place = self.places[x]
         if (place.pitch, place.row) == (like.pitch, like.row):
             return place.offset
-        length = _up(self.program.shapes[x].channels * like.pitch)
+        length = up(self.program.shapes[x].channels * like.pitch)
         room = self.maps.take(length)
         self._passing.append((room, length))
         self._copy(x, Place(room, like.pitch, like.row))
@@ -400,6 +320,13 @@ class Planner:
             ("max", "mean", "mean_padded").index(op.kind), tall, wide, length,
         ])  # fmt: skip
 
+    def _keep_tables(self, entries: np.ndarray) -> int:
+        """Add tables, unless equal ones are there; return their offset."""
+        key = entries.tobytes()
+        if key not in self._tables:
+            self._tables[key] = self._keep("tables", entries.reshape(-1))
+        return self._tables[key]
+
     def _keep(self, name: str, values: np.ndarray) -> int:
         """Add constants; return their offset."""
         getattr(self, name).append(values)
@@ -419,28 +346,23 @@ class Planner:
         if self._is_linear(op, source, chain):
             self._bitlinear(chain, op, quantize)
             return
-        frame = self._frame(op, source, shape)
+        frame = frame_of(op, source, shape, self.rows[shape.width])
         base = self._codes(op.x, quantize, source, frame)
         inside = source.channels // op.groups
-        quads = -(-inside // frame.per_quad)
-        first, count = len(self.offsets), quads * prod(op.window.kernel)
-        per_phase = op.groups * quads * frame.size
+        first, count = len(self.offsets), frame.quads * prod(op.window.kernel)
         for dy, dx in op.window.taps():
-            (py, oy), (px, ox) = _phase(dy, frame.stride[0]), _phase(dx, frame.stride[1])
-            at = frame.phases.index((py, px)) * per_phase + oy * frame.row + ox
-            self.offsets += [at + quad * frame.size for quad in range(quads)]
-        table, chunk, starts = self._table(op, frame.per_quad, inside)
+            (py, oy), (px, ox) = phase_of(dy, frame.stride[0]), phase_of(dx, frame.stride[1])
+            at = frame.phases.index((py, px)) * op.groups * frame.quads * frame.size + oy * frame.row + ox
+            self.offsets += [at + quad * frame.size for quad in range(frame.quads)]
+        tables = build_tables(op, frame.per_quad, inside)
         codes = unpack(self.program.bits, op.weight, op.weights([source]), op.weight_bits)
-        taps = codes.reshape(op.out, inside, -1).swapaxes(1, 2)  # out, tap, channel
-        ids = np.zeros((op.out, taps.shape[1], quads), np.uint8)
-        for quad in range(quads):
-            held = taps[:, :, quad * frame.per_quad : (quad + 1) * frame.per_quad]
-            ids[:, :, quad] = held @ (1 << op.weight_bits * np.arange(held.shape[2])) + starts[held.shape[2]]
+        numbers = table_numbers(op, codes.reshape(op.out, inside, -1), frame.per_quad, tables)
         to = self._define(chain.end)
         self.sums = max(self.sums, 3 * to.pitch)
         self.steps.append([
-            kernels.BITCONV, base + frame.front, first, count, quads * frame.size, op.groups, op.out // op.groups,
-            self._keep("ids", ids.reshape(-1)), 16 * table, chunk, to.pitch, op.scale, chain.slope, to.offset,
+            kernels.BITCONV, base + frame.front, first, count, frame.quads * frame.size, op.groups, op.out // op.groups,
+            self._keep("ids", numbers.reshape(-1)), self._keep_tables(tables.entries), tables.chunk, to.pitch, op.scale,
+            chain.slope, to.offset,
             chain.shuffle, *(-1 if x is None else self._aligned(x, to) for x in (chain.residual, chain.total)),
         ])  # fmt: skip
         self._release_codes(op.x, chain.end)
@@ -470,58 +392,19 @@ class Planner:
         bits[:, : source.channels] = codes
         row = self._keep("bit_rows", np.packbits(bits, axis=1, bitorder="little").view("<u8").reshape(-1))
         to = self._define(chain.end, dense=True)
-        self.steps.append([kernels.PACK, x.offset, source.channels, 0, quantize.thresholds, self._flip(quantize, source)])
+        self.steps.append(
+            [kernels.PACK, x.offset, source.channels, 0, quantize.thresholds, self._flip(quantize, source)]
+        )
         self.steps.append([
             kernels.BITLINEAR, 0, count, source.channels, row, op.scale, chain.slope, to.offset, op.out
         ])  # fmt: skip
-
-    def _frame(self, op: BitConv, source: Shape, shape: Shape) -> Frame:
-        """The layout of codes that this convolution reads."""
-        stride = op.window.stride
-        row = self.rows[shape.width]
-        split = [tuple(_phase(d, s) for d, s in zip(tap, stride, strict=True)) for tap in op.window.taps()]
-        low = min(oy * row + ox for (_, oy), (_, ox) in split)
-        high = max(oy * row + ox for (_, oy), (_, ox) in split)
-        tall = max(-(-source.height // stride[0]), shape.height)
-        front = max(0, -low)
-        size = _up(front + _up(tall * row) + max(0, high) + LANES)
-        phases = tuple(sorted({(py, px) for (py, _), (px, _) in split}))
-        return Frame(self._per_quad(op, source), op.groups, stride, phases, front, size, row)
-
-    @staticmethod
-    def _per_quad(op: BitConv, source: Shape) -> int:
-        """Channels that share a nibble: as many as its four bits, the table's bytes and the ids' bytes allow."""
-        widest = 4 // _code_bits(source.levels)
-        largest = max(map(abs, op.values)) * max(map(abs, op.weight_values))
-        return max(1, min(widest, 127 // max(1, largest), 4 if op.weight_bits == 1 else 3))
-
-    def _table(self, op: BitConv, per_quad: int, inside: int) -> tuple[int, int, dict[int, int]]:
-        """(first table, quads per 8-bit sum, first id by number of channels held)."""
-        helds = sorted({min(per_quad, inside), inside % per_quad or min(per_quad, inside)})
-        bits = _code_bits(len(op.values))
-        key = (tuple(helds), op.values, op.weight_values)
-        if key not in self._tables:
-            entries = []
-            for held in helds:
-                for code in range(1 << op.weight_bits * held):
-                    weights = [op.weight_values[code >> op.weight_bits * i & (1 << op.weight_bits) - 1] for i in range(held)]
-                    entries.append([_entry(nibble, weights, op.values, bits) for nibble in range(16)])
-            table = np.array(entries, np.int64)
-            self._tables[key] = self._keep("tables", table.astype(np.int8).reshape(-1)) // 16, int(np.abs(table).max())
-        first, largest = self._tables[key]
-        starts, position = {}, 0
-        for held in helds:
-            starts[held] = position
-            position += 1 << op.weight_bits * held
-        return first, max(1, 127 // max(1, largest)), starts
 
     def _codes(self, value: int, quantize: Quantize, source: Shape, frame: Frame) -> int:
         """Offset of the codes of ``value`` in ``frame``, emitted unless another convolution asked for the same."""
         key = (value, frame)
         if key in self.frames:
             return self.frames[key]
-        inside = source.channels // frame.groups
-        number = frame.groups * -(-inside // frame.per_quad)
+        number = frame.groups * frame.quads
         base = self.codes.take(len(frame.phases) * number * frame.size)
         self.frames[key] = base
         x = self.places[quantize.x]
@@ -530,11 +413,11 @@ class Planner:
             height, width = (
                 max(0, -(-(n - p) // s)) for n, p, s in zip(source.dims[1:], (py, px), frame.stride, strict=True)
             )
-            self.lines = max(self.lines, 4 * _up(height * frame.row))
+            self.lines = max(self.lines, 4 * up(height * frame.row))
             self.steps.append([
                 kernels.QUANTIZE, x.offset, x.pitch, x.row, height, width, frame.row, base + i * number * frame.size,
-                frame.size, frame.front, source.levels, quantize.thresholds, flip, frame.groups, inside, frame.per_quad,
-                _code_bits(source.levels), *frame.stride, py, px,
+                frame.size, frame.front, source.levels, quantize.thresholds, flip, frame.groups,
+                source.channels // frame.groups, frame.per_quad, code_bits(source.levels), *frame.stride, py, px,
             ])  # fmt: skip
         return base
 
@@ -547,25 +430,9 @@ class Planner:
     def _release_codes(self, value: int, now: int) -> None:
         if self._last[value] > now:
             return
-        source = self.program.shapes[value]
         for key in [key for key in self.frames if key[0] == value]:
             frame = key[1]
-            number = frame.groups * -(-(source.channels // frame.groups) // frame.per_quad)
-            self.codes.give(self.frames.pop(key), len(frame.phases) * number * frame.size)
-
-
-def _code_bits(levels: int) -> int:
-    """Bits of a code within a nibble: 1, 2 or 4."""
-    return 1 if levels == 2 else 2 if levels <= 4 else 4
-
-
-def _entry(nibble: int, weights: Iterable[int], values: tuple[int, ...], bits: int) -> int:
-    """What a nibble of codes and given weights add to the sum; codes that do not occur add nothing."""
-    total = 0
-    for i, weight in enumerate(weights):
-        code = nibble >> bits * i & (1 << bits) - 1
-        total += weight * values[code] if code < len(values) else 0
-    return total
+            self.codes.give(self.frames.pop(key), len(frame.phases) * frame.groups * frame.quads * frame.size)
 
 
 def _join(parts: list[np.ndarray], kind: Any) -> np.ndarray:

@@ -105,7 +105,9 @@ class Program:
         if metadata.get("format") != FORMAT or set(tensors) != {"reals", "bits"}:
             raise UserError(f"{where}: is not a packed network; make one with binarch pack")
         if metadata.get("version") != str(VERSION):
-            raise UserError(f"{where}: is of version {metadata.get('version', '')[:20]!r}, this binarch reads {VERSION}")
+            raise UserError(
+                f"{where}: is of version {metadata.get('version', '')[:20]!r}, this binarch reads {VERSION}"
+            )
         reals, bits = tensors["reals"], tensors["bits"]
         text, card = metadata.get("program", ""), metadata.get("card", "")
         if reals.dtype != np.dtype("<f4") or bits.dtype != np.dtype("<u1"):

@@ -6,7 +6,22 @@ from typing import Any
 import numpy as np
 
 from binarch.runtime.ops import (
-    Add, Affine, BitConv, Clip, Concat, Conv, Flatten, Image, Mean, Op, Pool, PRelu, Quantize, Shuffle, Window, Zeros
+    Add,
+    Affine,
+    BitConv,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    Image,
+    Mean,
+    Op,
+    Pool,
+    PRelu,
+    Quantize,
+    Shuffle,
+    Window,
+    Zeros,
 )  # fmt: skip
 from binarch.runtime.program import Program
 

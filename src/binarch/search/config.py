@@ -11,7 +11,7 @@ from binarch.training.config import per_stage, require
 from binarch.training.device import Device, Precision
 
 #: Softmax temperature of the ``bats`` strategy (see docs/architecture.md).
-TEMPERATURE = 0.2
+TEMPERATURE = 0.1
 
 
 @final
