@@ -343,7 +343,10 @@ def _copy(s, maps, part, parts):
 
 @compiled
 def _pool(s, maps, lines, part, parts):
-    """Max or mean over windows: a padded copy, combined at stride 1 tap by tap as flat runs, then picked from."""
+    """Max or mean over windows: combined at stride 1, tap by tap as flat runs, then picked from.
+
+    Where windows reach over the edge (``tall`` > 0), the runs go over a padded copy, tall x wide.
+    """
     x, pitch, row, height, width, channels = s[1], s[2], s[3], s[4], s[5], s[6]
     out, out_pitch, out_row, out_height, out_width = s[7], s[8], s[9], s[10], s[11]
     kernel_y, kernel_x, stride_y, stride_x, top, left, kind = s[12], s[13], s[14], s[15], s[16], s[17], s[18]
@@ -352,31 +355,40 @@ def _pool(s, maps, lines, part, parts):
     padded, found = lines[:middle], lines[middle : middle + length]
     padded[:] = np.float32(-np.inf) if kind == 0 else np.float32(0)
     for c in range(channels * part // parts, channels * (part + 1) // parts):
-        for i in range(min(height, tall + top)):
-            source, at = x + c * pitch + i * row, (i - top) * wide - left
-            for j in range(min(width, wide + left)):
-                padded[at + j] = maps[source + j]
-        found[:] = padded[:length]
+        source, start = maps, x + c * pitch
+        if tall > 0:
+            for i in range(min(height, tall + top)):
+                at, place = (i - top) * wide - left, x + c * pitch + i * row
+                for j in range(min(width, wide + left)):
+                    padded[at + j] = maps[place + j]
+            source, start = padded, 0
+        found[:] = source[start : start + length]
         for tap in range(1, kernel_y * kernel_x):
-            shift = tap // kernel_x * wide + tap % kernel_x
+            shift = start + tap // kernel_x * wide + tap % kernel_x
             if kind == 0:
-                keep_larger(lines, middle, shift, length)
+                keep_larger(lines, middle, source, shift, length)
             else:
-                seen = padded[shift : shift + length]
+                seen = source[shift : shift + length]
                 for i in range(length):
                     found[i] += seen[i]
         for i in range(out_height):
-            source, target = i * stride_y * wide, out + c * out_pitch + i * out_row
-            first = i * stride_y + top
-            rows = min(height, first + kernel_y) - max(0, first)
-            for j in range(out_width):
-                value = found[source + j * stride_x]
-                if kind == 1:
+            line = found[i * stride_y * wide :]
+            target = maps[out + c * out_pitch + i * out_row : out + c * out_pitch + i * out_row + out_width]
+            if stride_x == 2:
+                for j in range(out_width):
+                    target[j] = line[2 * j]
+            else:
+                for j in range(out_width):
+                    target[j] = line[j * stride_x]
+            if kind == 1:
+                first = i * stride_y + top
+                rows = min(height, first + kernel_y) - max(0, first)
+                for j in range(out_width):
                     first = j * stride_x + left
-                    value /= np.float32(rows * (min(width, first + kernel_x) - max(0, first)))
-                elif kind == 2:
-                    value /= np.float32(kernel_y * kernel_x)
-                maps[target + j] = value
+                    target[j] /= np.float32(rows * (min(width, first + kernel_x) - max(0, first)))
+            elif kind == 2:
+                for j in range(out_width):
+                    target[j] /= np.float32(kernel_y * kernel_x)
 
 
 @compiled

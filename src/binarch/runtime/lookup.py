@@ -152,24 +152,23 @@ def make_compare(held: int) -> Any:
 
 
 @intrinsic
-def keep_larger(typingctx: Any, lines: Any, to: Any, other: Any, length: Any) -> Any:
-    """``lines[to + i] = max(lines[to + i], lines[other + i])`` for i below ``length`` rounded up to 8.
+def keep_larger(typingctx: Any, lines: Any, to: Any, others: Any, start: Any, length: Any) -> Any:
+    """``lines[to + i] = max(lines[to + i], others[start + i])`` for i below ``length`` rounded up to 8.
 
     LLVM does not make vectors of this loop by itself, and makes slow masked stores of a comparison and a choice.
     """
-    signature = types.void(lines, types.intp, types.intp, types.intp)
+    signature = types.void(lines, types.intp, others, types.intp, types.intp)
 
     def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         eight = ir.VectorType(ir.FloatType(), 8)
-        lines_ = _pointer(context, builder, sig, args, 0)
+        lines_, others_ = (_pointer(context, builder, sig, args, i) for i in (0, 2))
         larger = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(eight, (eight, eight)), "llvm.maxnum.v8f32"
         )
-        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), args[3], ir.Constant(_I64, 8), intp=_I64) as (i, _):
-            old, new = (
-                _at(builder, lines_, builder.shl(builder.add(start, i), ir.Constant(_I64, 2)), eight)
-                for start in args[1:3]
-            )
+        zero, step, two = (ir.Constant(_I64, n) for n in (0, 8, 2))
+        with cgutils.for_range_slice(builder, zero, args[4], step, intp=_I64) as (i, _):
+            old = _at(builder, lines_, builder.shl(builder.add(args[1], i), two), eight)
+            new = _at(builder, others_, builder.shl(builder.add(args[3], i), two), eight)
             kept, seen = builder.load(old, align=4), builder.load(new, align=4)
             builder.store(builder.call(larger, (seen, kept), fastmath=("nnan",)), old, align=4)
         return context.get_dummy_value()

@@ -312,7 +312,10 @@ class Planner:
         source, shape, window = self.program.shapes[op.x], self.program.shapes[index], op.window
         x, to = self.places[op.x], self._define(index)
         tall, wide = ((n - 1) * s + k for n, s, k in zip(window.size, window.stride, window.kernel, strict=True))
-        length = tall * wide - (window.kernel[0] - 1) * wide - (window.kernel[1] - 1)
+        if window.origin == (0, 0) and tall <= source.height and wide <= source.width:
+            tall, wide = 0, x.row
+        ends = ((n - 1) * s for n, s in zip(window.size, window.stride, strict=True))
+        length = sum(end * step for end, step in zip(ends, (wide, 1), strict=True)) + 1
         self.lines = max(self.lines, tall * wide + length + 16)
         self.steps.append([
             kernels.POOL, x.offset, x.pitch, x.row, source.height, source.width, shape.channels, to.offset, to.pitch,
