@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from binarch import __version__
+from binarch import __version__, deploy
 from binarch.data import CATALOGUE, load
 from binarch.demo import run_demo
 from binarch.errors import UserError, choose
@@ -20,7 +20,8 @@ from binarch.models import NetworkConfig, costs
 from binarch.nn import Binarize
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
-from binarch.runs import RunFolder
+from binarch.runs import RunFolder, write_atomic
+from binarch.runtime import load as load_packed
 from binarch.search import STRATEGIES, SearchConfig, search
 from binarch.spaces import PUBLISHED, SPACES, find_genotype
 from binarch.training import Display, Interrupted, TrainConfig, evaluate_run, train
@@ -86,6 +87,73 @@ class Evaluate:
     """Local copy of the data, if it lies elsewhere than in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Pack a trained network: one file with 1 bit per weight, run without torch."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of a training."""
+    out: Path
+    """File to write."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify image files with a packed network."""
+
+    file: tyro.conf.Positional[Path]
+    """A file that binarch pack wrote."""
+    image: tyro.conf.Positional[tuple[Path, ...]]
+    """Image files of any kind and shape; they are cropped and scaled as in training."""
+    top: int = 5
+    """How many classes to tell."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Time a packed network against other engines, taking turns in one process."""
+
+    file: tyro.conf.Positional[str | None] = None
+    """A packed file, a run folder, or what --arch takes."""
+    arch: str | None = None
+    """Random weights for this network: vgg-small, a published name, a genotype file or folder."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    classes: int = 10
+    """Number of classes, with --arch."""
+    image_size: int = 32
+    """Side of the images in pixels, with --arch."""
+    threads: int = 1
+    """Threads of every engine."""
+    batch: int = 1
+    """Images per run."""
+    against: str | None = None
+    """Engines, e.g. torch,onnxruntime (default: all that are installed)."""
+    seconds: float = 20.0
+    """How long they take turns, about."""
+    cold: bool = False
+    """Time import, load and first image in fresh processes too."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a packed or trained network for other engines, as a float graph with +-1 weights."""
+
+    source: tyro.conf.Positional[Path]
+    """A packed file, or the folder of a training."""
+    out: Path
+    """File to write."""
+    format: Literal["onnx"] = "onnx"
+    """Kind of file."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -165,6 +233,59 @@ def _evaluate(args: Evaluate, display: Display) -> None:
     _print(evaluate_run(RunFolder(args.run), args.data, args.device), args.json)
 
 
+def _pack(args: Pack, display: Display) -> None:
+    program = deploy.pack_run(RunFolder(args.run))
+    content = program.encode()
+    _save(args.out, content)
+    costs = program.card["costs"]
+    floats = 4 * (costs["params"] + costs["output_scales"])
+    size = {"bytes": len(content), "bytes_as_float32": floats, "share": len(content) / floats}
+    _print({"file": str(args.out), **size}, args.json)
+
+
+def _predict(args: Predict, display: Display) -> None:
+    network = load_packed(args.file)
+    deploy.warm(network, display.say)
+    found = dict(zip(map(str, args.image), deploy.predict_files(network, args.image, args.top), strict=True))
+    if args.json:
+        rows = {file: [{"class": name, "probability": share} for name, share in best] for file, best in found.items()}
+        _print({"predictions": [{"image": file, "top": top} for file, top in rows.items()]}, as_json=True)
+        return
+    for file, best in found.items():
+        print(f"{file}: " + ", ".join(f"{name} {share:.1%}" for name, share in best))
+
+
+def _bench(args: Bench, display: Display) -> None:
+    if (args.file is None) == (args.arch is None):
+        raise UserError("bench: give a packed file, or an architecture with --arch; one of them")
+    shape = {"classes": args.classes, "image_size": args.image_size}
+    if args.arch is not None:
+        program = deploy.random_program(args.arch, args.network, **shape)
+    else:
+        program = deploy.find_program(str(args.file), args.network, **shape)
+    engines = (
+        [name for name in deploy.ENGINES if name != "binarch"] if args.against is None else args.against.split(",")
+    )
+    found = deploy.bench(
+        program, engines, threads=args.threads, batch=args.batch, seconds=args.seconds, say=display.say
+    )
+    cold = deploy.cold_start(program) if args.cold else None
+    if args.json:
+        _print({**found.to_dict(), **({"cold": cold.to_dict()} if cold else {})}, as_json=True)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(deploy.tell(found), markup=False)
+    if cold is not None:
+        console.print(deploy.tell_cold(cold), markup=False)
+
+
+def _export(args: Export, display: Display) -> None:
+    program = deploy.open_program(args.source)
+    model = deploy.to_onnx(program)
+    _save(args.out, model)
+    _print({"file": str(args.out), "bytes": len(model), **deploy.check_onnx(model, program)}, args.json)
+
+
 def _draw(args: Draw, display: Display) -> None:
     save_drawing(find_genotype(args.arch), args.out, args.space, title=args.arch)
     display.say(f"Drawn: {args.out}")
@@ -195,6 +316,10 @@ VERBS: dict[str, tuple[type, Callable[[Any, Display], None]]] = {
     "search": (Search, _search),
     "train": (Train, _train),
     "evaluate": (Evaluate, _evaluate),
+    "pack": (Pack, _pack),
+    "predict": (Predict, _predict),
+    "bench": (Bench, _bench),
+    "export": (Export, _export),
     "draw": (Draw, _draw),
     "count": (Count, _count),
     "list": (List, _list),
@@ -204,6 +329,14 @@ VERBS: dict[str, tuple[type, Callable[[Any, Display], None]]] = {
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of ``result.json`` without its long parts."""
     return {name: value for name, value in result.items() if not isinstance(value, list)}
+
+
+def _save(path: Path, content: bytes) -> None:
+    """Write ``--out``; what was there stays if that is not possible."""
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written ({error.strerror}); give another file") from None
 
 
 def _print(result: Mapping[str, Any], as_json: bool) -> None:
@@ -225,7 +358,7 @@ def _print(result: Mapping[str, Any], as_json: bool) -> None:
 
 def _text(name: str, value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.2%}" if name.endswith("accuracy") else f"{value:,.4g}"
+        return f"{value:.2%}" if name.endswith(("accuracy", "share")) else f"{value:,.4g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

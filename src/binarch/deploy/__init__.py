@@ -1,7 +1,39 @@
-"""From a trained network to a packed program."""
+"""From a trained network to a packed program, and from that to whatever else can run it."""
 
+from binarch.deploy.bench import Bench, Timing, bench, warm
 from binarch.deploy.builder import Builder
+from binarch.deploy.cold import ColdStart, cold_start
+from binarch.deploy.engines import ENGINES, Engine
 from binarch.deploy.lower import lower, pack_network
+from binarch.deploy.onnx import check_onnx, to_onnx
 from binarch.deploy.pack import pack_run
+from binarch.deploy.predict import predict_files
+from binarch.deploy.random import random_program
+from binarch.deploy.sources import find_program, open_program
+from binarch.deploy.tell import summary, tell, tell_cold
+from binarch.deploy.torch_graph import torch_graph
 
-__all__ = ["Builder", "lower", "pack_network", "pack_run"]
+__all__ = [
+    "ENGINES",
+    "Bench",
+    "Builder",
+    "ColdStart",
+    "Engine",
+    "Timing",
+    "bench",
+    "check_onnx",
+    "cold_start",
+    "find_program",
+    "lower",
+    "open_program",
+    "pack_network",
+    "pack_run",
+    "predict_files",
+    "random_program",
+    "summary",
+    "tell",
+    "tell_cold",
+    "to_onnx",
+    "torch_graph",
+    "warm",
+]

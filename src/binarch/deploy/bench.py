@@ -1,5 +1,4 @@
-"""Packed network against other engines: in one process, taking turns, so that a machine that changes its pace changes it
-for all."""
+"""Packed network against other engines, taking turns in one process: a machine that changes its pace changes all."""
 
 import os
 import statistics
@@ -13,8 +12,8 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from binarch.deploy.engines import ENGINES, Run, random_images
-from binarch.deploy.floats import weights_of
+from binarch.deploy.engines import ENGINES, Run
+from binarch.deploy.floats import random_images, weights_of
 from binarch.deploy.limit import PopcountLimit
 from binarch.deploy.onnx import relative_difference
 from binarch.errors import UserError, choose
@@ -115,24 +114,46 @@ def _bench(
     logits = {name: run(images) for name, run in contenders.items()}
     times, limits = _rounds(contenders, images, PopcountLimit(threads), seconds)
     medians = {name: [statistics.median(turn) for turn in turns] for name, turns in times.items()}
-    results = []
-    for name, turns in times.items():
-        ratios = [theirs / ours for theirs, ours in zip(medians[name], medians["binarch"], strict=True)]
-        runs = np.array([run for turn in turns for run in turn]) * 1e3
-        low, middle, high = (float(q) for q in np.quantile(runs, (0.25, 0.5, 0.75)))
-        results.append(
-            Timing(
-                name, middle, float(runs.min()), (low, high), middle / batch, len(runs), statistics.median(ratios),
-                (min(ratios), max(ratios)), relative_difference(logits[name], logits["binarch"]),
-            )  # fmt: skip
-        )
+    results = [
+        _timing(name, turns, medians, batch, relative_difference(logits[name], logits["binarch"]))
+        for name, turns in times.items()
+    ]
     macs = binary_macs(program)
     rate = macs * batch / results[0].median_ms * 1e3
-    limit = max(statistics.median(round_[width] for round_ in limits) for width in limits[0])
+    limit = max(statistics.median(found[width] for found in limits) for width in limits[0])
     return Bench(
-        results, skipped, threads, batch, len(limits), macs, rate, limit, rate / limit,
-        len(program.encode()), 4 * weights_of(program), machine(),
-    )  # fmt: skip
+        results=results,
+        skipped=skipped,
+        threads=threads,
+        batch=batch,
+        rounds=len(limits),
+        binary_macs=macs,
+        binary_macs_per_s=rate,
+        popcount_limit=limit,
+        share_of_limit=rate / limit,
+        file_bytes=len(program.encode()),
+        float_bytes=4 * weights_of(program),
+        machine=machine(),
+    )
+
+
+def _timing(
+    name: str, turns: list[list[float]], medians: dict[str, list[float]], batch: int, difference: float
+) -> Timing:
+    runs = np.array([run for turn in turns for run in turn]) * 1e3
+    low, middle, high = (float(q) for q in np.quantile(runs, (0.25, 0.5, 0.75)))
+    ratios = [theirs / ours for theirs, ours in zip(medians[name], medians["binarch"], strict=True)]
+    return Timing(
+        engine=name,
+        median_ms=middle,
+        min_ms=float(runs.min()),
+        quartiles_ms=(low, high),
+        ms_per_image=middle / batch,
+        runs=len(runs),
+        times_binarch=statistics.median(ratios),
+        times_binarch_range=(min(ratios), max(ratios)),
+        difference=difference,
+    )
 
 
 def _prepare(
@@ -160,7 +181,7 @@ def _rounds(
 ) -> tuple[dict[str, list[list[float]]], list[dict[int, float]]]:
     """Seconds by engine, round and run; and the popcount limits of each round."""
     times: dict[str, list[list[float]]] = {name: [] for name in contenders}
-    limits = []
+    limits: list[dict[int, float]] = []
     stop = time.perf_counter() + seconds
     while len(limits) < ROUNDS[0] or (len(limits) < ROUNDS[1] and time.perf_counter() < stop):
         for name, run in contenders.items():

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from binarch.deploy.extras import extra
+from binarch.deploy.floats import random_images
 from binarch.deploy.onnx import onnx_session, to_onnx
 from binarch.deploy.torch_graph import torch_graph
 from binarch.runtime import Network
@@ -28,13 +29,6 @@ from binarch.runtime.program import Program
 Run = Callable[[np.ndarray], np.ndarray]
 #: Images that int8 engines see to choose their ranges.
 CALIBRATION = 8
-
-
-def random_images(program: Program, count: int, seed: int = 0) -> np.ndarray:
-    """Noise: float32 (count, channels, height, width), multiples of 1 / 255 in 0..1."""
-    image = program.image
-    shape = (count, image.channels, image.height, image.width)
-    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8).astype(np.float32) / np.float32(255)
 
 
 class Engine(ABC):
@@ -73,7 +67,7 @@ def _torch_runner(network: torch.nn.Module, layout: torch.memory_format) -> Run:
 
 
 def _best_layout(program: Program, threads: int, batch: int) -> tuple[torch.nn.Module, torch.memory_format]:
-    """The float graph in the memory format in which it is quicker here."""
+    """The float graph in the memory format in which it is quicker here; sets torch's number of threads."""
     torch.set_num_threads(threads)
     images = random_images(program, batch)
     found = []
@@ -138,11 +132,11 @@ class OnnxRuntimeInt8(Engine):
     def prepare(self, program: Program, threads: int, batch: int) -> Run:
         """Calibrate on noise, quantize, optimise."""
         tools = extra("onnxruntime.quantization")
-        images = random_images(program, CALIBRATION * batch, seed=1).reshape(CALIBRATION, batch, *self._shape(program))
+        parts = np.split(random_images(program, CALIBRATION * batch, seed=1), CALIBRATION)
 
-        class Noise(tools.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        class Noise(tools.CalibrationDataReader):  # type: ignore[name-defined]
             def __init__(self) -> None:
-                self.feed: Iterator[dict[str, np.ndarray]] = iter({"images": part} for part in images)
+                self.feed: Iterator[dict[str, np.ndarray]] = iter({"images": part} for part in parts)
 
             def get_next(self) -> dict[str, np.ndarray] | None:
                 return next(self.feed, None)
@@ -155,10 +149,6 @@ class OnnxRuntimeInt8(Engine):
                 op_types_to_quantize=["Conv", "Gemm"],
             )  # fmt: skip
             return _session_runner(onnx_session(target.read_bytes(), threads))
-
-    def _shape(self, program: Program) -> tuple[int, int, int]:
-        image = program.image
-        return image.channels, image.height, image.width
 
 
 def _openvino_runner(model: Any, threads: int) -> Run:
@@ -198,8 +188,7 @@ class OpenVinoInt8(Engine):
         extra("openvino")
         with _quiet():
             nncf = extra("nncf")
-            images = random_images(program, CALIBRATION * batch, seed=1)
-            parts = np.split(images, CALIBRATION)
+            parts = np.split(random_images(program, CALIBRATION * batch, seed=1), CALIBRATION)
             model = nncf.quantize(_openvino_model(program, batch), nncf.Dataset(parts), subset_size=CALIBRATION)
             return _openvino_runner(model, threads)
 

@@ -1,8 +1,8 @@
 """A program's trained numbers as the float arrays that anyone would deploy: the ground of the float graphs.
 
-The float graph computes what the program computes, with ordinary layers: weights of few bits become float32 weights with
-their scale folded in, codes become the numbers that they stand for, and a batch norm behind a convolution is folded into
-it. Sums are then rounded like any float convolution's; a program's are exact.
+The float graph computes what the program computes, with ordinary layers: weights of few bits become float32 weights
+with their scale folded in, codes become the numbers that they stand for, and a batch norm behind a convolution is
+folded into it. Sums are then rounded like any float convolution's; a program's are exact.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ class Floats:
     def comparison(self, index: int, values: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Thresholds (levels - 1, channels) of a quantizer and what its codes stand for (levels, channels).
 
-        Where a channel's direction is turned, so are its values: y = values[k] for the last k with x >= threshold k - 1.
+        Where a channel's direction is turned, so are its values: y = values[k], k the last with x >= threshold k - 1.
         """
         op = self.program.ops[index]
         assert isinstance(op, Quantize)
@@ -109,3 +109,10 @@ def weights_of(program: Program) -> int:
         if isinstance(op, Conv | BitConv) and op.weight_bits < 32
     )
     return few + len(program.reals)
+
+
+def random_images(program: Program, count: int, seed: int = 0) -> np.ndarray:
+    """Noise: float32 (count, channels, height, width), multiples of 1 / 255 in 0..1."""
+    image = program.image
+    shape = (count, image.channels, image.height, image.width)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8).astype(np.float32) / np.float32(255)

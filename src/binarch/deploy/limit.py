@@ -1,11 +1,11 @@
 """How many binary multiply-accumulates per second this machine could do if nothing but counting took time.
 
-A binary multiply-accumulate is one bit of ``popcount(x xor w)``; a 64-bit word holds 64. The limit is that of registers:
-xor, popcount and addition, no memory. LLVM's ``ctpop`` becomes what the processor has: VPOPCNTQ with AVX-512, byte
-shuffles with AVX2, CNT with NEON, POPCNT for single words. Which width is best is measured.
+A binary multiply-accumulate is one bit of ``popcount(x xor w)``; a 64-bit word holds 64. The limit is that of
+registers: xor, popcount and addition, no memory. LLVM's ``ctpop`` becomes what the processor has: VPOPCNTQ with
+AVX-512, byte shuffles with AVX2, CNT with NEON, POPCNT for single words. Which width is best is measured.
 
-A limit of this way of counting, not of all: looking sums up in tables, as :mod:`binarch.runtime.lookup` does, may pass it
-where popcount is no vector instruction.
+A limit of this way of counting, not of all: looking sums up in tables, as :mod:`binarch.runtime.lookup` does, may pass
+it where popcount is no vector instruction.
 """
 
 import time
@@ -24,10 +24,10 @@ SUMS = 8
 
 
 def make_counter(lanes: int) -> Any:
-    """A compiled function ``count(times)``: ``times`` x ``SUMS`` x ``lanes`` words, one xor, popcount and addition each.
+    """A compiled function ``count(times)``: xor, popcount and addition for ``times`` x ``SUMS`` x ``lanes`` words.
 
-    Word number t of sum k is x_k xor w_t with w_t = w_{t-1} + an odd constant; the total is returned, so LLVM can neither
-    leave anything out nor find a formula for it.
+    Word number t of sum k is x_k xor w_t with w_t = w_{t-1} + an odd constant; the total is returned, so LLVM can
+    neither leave anything out nor find a formula for it.
     """
 
     @intrinsic

@@ -21,8 +21,8 @@ FAMILIES: dict[str, Callable[[int, int], nn.Module]] = {
 def random_program(arch: str, config: NetworkConfig, *, classes: int, image_size: int, seed: int = 0) -> Program:
     """The packed network of ``arch`` (a name of ``FAMILIES``, or whatever names a genotype) with random weights.
 
-    Norms get the statistics of noise and random scales and shifts, so that signs and thresholds are mixed as in a trained
-    network. Binary in the ``bats`` space, real in ``darts``; ``config`` counts for cell networks only.
+    Norms get the statistics of noise and random scales and shifts, so that signs and thresholds are mixed as in a
+    trained network. Binary in the ``bats`` space, real in ``darts``; ``config`` counts for cell networks only.
     """
     for name, value, least in (("classes", classes, 1), ("image_size", image_size, 4)):
         if value < least:

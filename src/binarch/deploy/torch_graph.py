@@ -149,25 +149,30 @@ class _Writer:
             thresholds, values = self.floats.comparison(op.x, op.values)
             if op.values == (-1, 1):
                 self._quantized[key] = self._sign(x, thresholds[0], values[1])
-                return self._quantized[key]
-            y: Any = self._choice(values[0])
-            for threshold, value in zip(thresholds, values[1:], strict=True):
-                passed = self._call(torch.ge, x, self._constant(threshold.reshape(1, -1, 1, 1)))
-                y = self._call(torch.where, passed, self._choice(value), y)
-            self._quantized[key] = y
+            else:
+                self._quantized[key] = self._steps(x, thresholds, values)
         return self._quantized[key]
+
+    def _steps(self, x: fx.Node, thresholds: np.ndarray, values: np.ndarray) -> fx.Node:
+        """values[k] of the last threshold k - 1 that x reaches."""
+        y: Any = self._choice(values[0])
+        for threshold, value in zip(thresholds, values[1:], strict=True):
+            passed = self._call(torch.ge, x, self._constant(threshold.reshape(1, -1, 1, 1)))
+            y = self._call(torch.where, passed, self._choice(value), y)
+        return y
 
     def _sign(self, x: fx.Node, threshold: np.ndarray, above: np.ndarray) -> fx.Node:
         """``above`` where x >= threshold, -``above`` elsewhere: four times quicker in torch than a choice.
 
-        The sign bit of x - t is that of the answer, a tie's zero included. Where the direction is turned, x < t is
-        x <= the float before t, so that the sign bit of (the float before t) - x will do.
+        The sign bit of x - t is that of the answer, a tie's zero included (-0 - -0 is +0, so a threshold of zero gets
+        a minus). Where the direction is turned, x < t is x <= the float before t, and that minus x has the sign bit.
         """
+        threshold = np.where(threshold == 0, np.float32(-0.0), threshold)
         if (above == 1).all():
             distance = self._call(torch.sub, x, self._constant(threshold.reshape(1, -1, 1, 1)))
         else:
-            shift = np.where(above == 1, -threshold, np.nextafter(threshold, np.float32(-np.inf)))
-            shift, direction = (self._constant(a.reshape(1, -1, 1, 1)) for a in (shift, above))
+            other = np.where(above == 1, -threshold, np.nextafter(threshold, np.float32(-np.inf)))
+            shift, direction = (self._constant(a.reshape(1, -1, 1, 1)) for a in (other, above))
             distance = self._call(torch.addcmul, shift, x, direction)
         return self._call(torch.copysign, self._constant(np.ones(())), distance)
 

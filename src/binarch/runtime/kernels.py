@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from binarch.runtime.barrier import meet
-from binarch.runtime.lookup import DOUBLES, LANES, keep_larger, make_compare, make_real_tile, make_tile
+from binarch.runtime.lookup import DOUBLES, LANES, keep_larger, make_compare, make_finish, make_real_tile, make_tile
 
 #: Numbers in one row of a plan.
 COLUMNS = 28
@@ -26,9 +26,13 @@ IMAGE, CONV, QUANTIZE, BITCONV, AFFINE, PRELU, CLIP, ADD, COPY, POOL, MEAN, ZERO
 
 PADDING = 0x80
 
-_tile33, _tile31 = make_tile(3, 3), make_tile(3, 1)
-_tile23, _tile21 = make_tile(2, 3), make_tile(2, 1)
-_tile13, _tile11 = make_tile(1, 3), make_tile(1, 1)
+_tile33, _tile31 = make_tile(3, 3, narrow=False), make_tile(3, 1, narrow=False)
+_tile13, _tile11 = make_tile(1, 3, narrow=False), make_tile(1, 1, narrow=False)
+_narrow33, _narrow31 = make_tile(3, 3, narrow=True), make_tile(3, 1, narrow=True)
+_narrow13, _narrow11 = make_tile(1, 3, narrow=True), make_tile(1, 1, narrow=True)
+_finish0 = make_finish(residual=False, total=False)
+_finish1 = make_finish(residual=True, total=False)
+_finish2 = make_finish(residual=True, total=True)
 _real4, _real1 = make_real_tile(4, 2), make_real_tile(1, 2)
 _compare4, _compare3, _compare2, _compare1 = (make_compare(held) for held in (4, 3, 2, 1))
 
@@ -39,49 +43,76 @@ def compiled(function: Any) -> Any:
 
 
 @compiled
-def _sum_filters(codes, base, offsets, first, count, ids, row, rows, tables, sums, pitch, chunk):
-    """Sums of ``rows`` (1 to 3) filters over all pixels, into ``sums[r * pitch + p]``; pitch is a multiple of 32."""
+def _sum_chunk(codes, base, offsets, q0, q1, ids, at, count, tables, sums, pitch, fresh):
+    """Sums of three filters over all pixels in 16 bits: one chunk of the quads; pitch is a multiple of 32."""
+    pixel = 0
+    while pixel + 3 * LANES <= pitch:
+        _tile33(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+        pixel += 3 * LANES
+    while pixel < pitch:
+        _tile31(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+        pixel += LANES
+
+
+@compiled
+def _sum_chunk1(codes, base, offsets, q0, q1, ids, at, count, tables, sums, pitch, fresh):
+    """The same for one filter."""
+    pixel = 0
+    while pixel + 3 * LANES <= pitch:
+        _tile13(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+        pixel += 3 * LANES
+    while pixel < pitch:
+        _tile11(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+        pixel += LANES
+
+
+@compiled
+def _sum_wide(codes, base, offsets, first, count, ids, row, rows, tables, sums, pitch, chunk):
+    """Sums of ``rows`` filters, into ``sums[r * pitch + p]`` (int16)."""
     for done in range(0, count, chunk):
         q0, q1 = first + done, first + min(done + chunk, count)
-        at, fresh = row - first, done == 0
-        pixel = 0
+        at = row - first
+        if rows == 3:
+            _sum_chunk(codes, base, offsets, q0, q1, ids, at, count, tables, sums, pitch, done == 0)
+        else:
+            for r in range(rows):
+                own = sums[r * pitch :]
+                _sum_chunk1(codes, base, offsets, q0, q1, ids, at + r * count, count, tables, own, pitch, done == 0)
+
+
+@compiled
+def _sum_narrow(codes, base, offsets, first, count, ids, row, rows, tables, sums, pitch):
+    """The same for sums that fit 8 bits (int8)."""
+    at, q1 = row - first, first + count
+    for r in range(1 if rows == 3 else rows):
+        pixel, own, to = 0, at + r * count, r * pitch
         while pixel + 3 * LANES <= pitch:
             if rows == 3:
-                _tile33(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
-            elif rows == 2:
-                _tile23(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+                _narrow33(codes, base + pixel, offsets, first, q1, ids, own, count, tables, sums, pixel, pitch, True)
             else:
-                _tile13(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+                _narrow13(
+                    codes, base + pixel, offsets, first, q1, ids, own, count, tables, sums, to + pixel, pitch, True
+                )
             pixel += 3 * LANES
         while pixel < pitch:
             if rows == 3:
-                _tile31(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
-            elif rows == 2:
-                _tile21(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+                _narrow31(codes, base + pixel, offsets, first, q1, ids, own, count, tables, sums, pixel, pitch, True)
             else:
-                _tile11(codes, base + pixel, offsets, q0, q1, ids, at, count, tables, sums, pixel, pitch, fresh)
+                _narrow11(
+                    codes, base + pixel, offsets, first, q1, ids, own, count, tables, sums, to + pixel, pitch, True
+                )
             pixel += LANES
 
 
 @compiled
 def _finish(sums, at, length, scale, slope, maps, out, residual, total):
     """One channel's sums -> scale, PReLU, + residual, + running total (-1: none), in this order of rounding."""
-    counts = sums[at : at + length]
-    target = maps[out : out + length]
-    if residual < 0 and total < 0:
-        for i in range(length):
-            y = np.float32(counts[i]) * scale
-            target[i] = y if y > 0 else y * slope
+    if residual < 0:
+        _finish0(sums, at, length, scale, slope, maps, out, 0, 0)
     elif total < 0:
-        before = maps[residual : residual + length]
-        for i in range(length):
-            y = np.float32(counts[i]) * scale
-            target[i] = before[i] + (y if y > 0 else y * slope)
+        _finish1(sums, at, length, scale, slope, maps, out, residual, 0)
     else:
-        before, others = maps[residual : residual + length], maps[total : total + length]
-        for i in range(length):
-            y = np.float32(counts[i]) * scale
-            target[i] = others[i] + (before[i] + (y if y > 0 else y * slope))
+        _finish2(sums, at, length, scale, slope, maps, out, residual, total)
 
 
 @compiled
@@ -92,27 +123,32 @@ def _place(channel, channels, groups):
 
 
 @compiled
-def _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts):
+def _bitconv(s, maps, codes, sums, bytes_, reals, ids, offsets, tables, part, parts):
     """A grouped convolution of codes; with several parts, the filters are dealt out to them."""
     base, first, count, group_pitch, groups, per_group = s[1], s[2], s[3], s[4], s[5], s[6]
     row, table, chunk, pitch, scale, slope = s[7], s[8], s[9], s[10], s[11], s[12]
-    out, shuffle, residual, total = s[13], s[14], s[15], s[16]
+    out, shuffle, residual, total, factor = s[13], s[14], s[15], s[16], np.float32(s[17])
     channels = groups * per_group
     table_of = tables[table:]
-    low, high = channels * part // parts, channels * (part + 1) // parts
-    channel = low
+    high = channels * (part + 1) // parts
+    channel = channels * part // parts
     while channel < high:
         group = channel // per_group
         rows = min(3, (group + 1) * per_group - channel, high - channel)
-        start = base + group * group_pitch
-        _sum_filters(
-            codes, start, offsets, first, count, ids, row + channel * count, rows, table_of, sums, pitch, chunk
-        )
+        start, own = base + group * group_pitch, row + channel * count
+        if count <= chunk:
+            _sum_narrow(codes, start, offsets, first, count, ids, own, rows, table_of, bytes_, pitch)
+        else:
+            _sum_wide(codes, start, offsets, first, count, ids, own, rows, table_of, sums, pitch, chunk)
         for r in range(rows):
             at = _place(channel + r, channels, shuffle) * pitch
+            by = reals[scale + channel + r] * factor
             bend = reals[slope + channel + r] if slope >= 0 else np.float32(1)
             before, others = residual + at if residual >= 0 else -1, total + at if total >= 0 else -1
-            _finish(sums, r * pitch, pitch, reals[scale + channel + r], bend, maps, out + at, before, others)
+            if count <= chunk:
+                _finish(bytes_, r * pitch, pitch, by, bend, maps, out + at, before, others)
+            else:
+                _finish(sums, r * pitch, pitch, by, bend, maps, out + at, before, others)
         channel += rows
 
 
@@ -133,31 +169,36 @@ def _gather(maps, x, row, stride_y, stride_x, height, width, lines, to, own):
 
 
 @compiled
-def _compare_some(source, x, pitch, held, reals, first, levels, bits, flips, flip, codes, out, length):
-    """Nibbles from a few channels with any number of levels."""
-    target = codes[out : out + length]
+def _compare_some(
+    source, x, pitch, held, reals, limits, levels, bits, flips, flip, codes, begin, size, front, pads, pad, length
+):  # fmt: skip
+    """Nibbles from a few channels with any number of levels, with their padding."""
+    codes[begin : begin + size] = PADDING
+    target, edge = codes[begin + front : begin + front + length], pads[pad : pad + length]
     target[:] = 0
     for k in range(held):
         seen = source[x + k * pitch : x + k * pitch + length]
         turned = flip >= 0 and flips[flip + k] != 0
         one = np.uint8(1 << (k * bits))
         for t in range(levels - 1):
-            limit = reals[first + k * (levels - 1) + t]
+            limit = reals[limits + k * (levels - 1) + t]
             if turned:
                 for i in range(length):
                     target[i] += np.uint8(0) if seen[i] >= limit else one
             else:
                 for i in range(length):
                     target[i] += one if seen[i] >= limit else np.uint8(0)
+    for i in range(length):
+        target[i] |= edge[i]
 
 
 @compiled
-def _quantize(s, maps, codes, lines, reals, flips, part, parts):
+def _quantize(s, maps, codes, lines, reals, flips, pads, part, parts):
     """Nibbles of one phase of a map, with its frame of padding."""
     x, pitch, row, height, width, own = s[1], s[2], s[3], s[4], s[5], s[6]
     out, size, front, levels, thresholds, flip = s[7], s[8], s[9], s[10], s[11], s[12]
     groups, per_group, per_quad, bits = s[13], s[14], s[15], s[16]
-    stride_y, stride_x, first_y, first_x = s[17], s[18], s[19], s[20]
+    stride_y, stride_x, first_y, first_x, pad = s[17], s[18], s[19], s[20], s[21]
     quads = (per_group + per_quad - 1) // per_quad
     length = height * own
     whole = (length + LANES - 1) // LANES * LANES
@@ -168,8 +209,6 @@ def _quantize(s, maps, codes, lines, reals, flips, part, parts):
         channel = group * per_group + quad * per_quad
         held = min(per_quad, per_group - quad * per_quad)
         begin = out + number * size
-        target = begin + front
-        codes[begin:target] = PADDING
         if flat:
             at, step = x + channel * pitch, pitch
         else:
@@ -178,26 +217,25 @@ def _quantize(s, maps, codes, lines, reals, flips, part, parts):
                 place = x + (channel + k) * pitch + first_y * row + first_x
                 _gather(maps, place, row, stride_y, stride_x, height, width, lines, at + k * whole, own)
         limits = thresholds + channel * (levels - 1)
-        if bits == 1:
-            mask = np.uint8(0)
-            if flip >= 0:
-                for k in range(held):
-                    mask |= np.uint8(flips[flip + channel + k] << k)
-            if held == 4:
-                _compare4(source, at, step, reals, limits, mask, codes, target, length)
-            elif held == 3:
-                _compare3(source, at, step, reals, limits, mask, codes, target, length)
-            elif held == 2:
-                _compare2(source, at, step, reals, limits, mask, codes, target, length)
-            else:
-                _compare1(source, at, step, reals, limits, mask, codes, target, length)
+        turned = flip + channel if flip >= 0 else -1
+        if bits > 1:
+            _compare_some(
+                source, at, step, held, reals, limits, levels, bits, flips, turned, codes, begin, size, front, pads,
+                pad, length,
+            )  # fmt: skip
+            continue
+        mask = np.uint8(0)
+        if flip >= 0:
+            for k in range(held):
+                mask |= np.uint8(flips[turned + k] << k)
+        if held == 4:
+            _compare4(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
+        elif held == 3:
+            _compare3(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
+        elif held == 2:
+            _compare2(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
         else:
-            turned = flip + channel if flip >= 0 else -1
-            _compare_some(source, at, step, held, reals, limits, levels, bits, flips, turned, codes, target, length)
-        for i in range(height):
-            for j in range(target + i * own + width, target + (i + 1) * own):
-                codes[j] = PADDING
-        codes[target + length : begin + size] = PADDING
+            _compare1(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
 
 
 @compiled
@@ -353,6 +391,10 @@ def _pool(s, maps, lines, part, parts):
     tall, wide, length = s[19], s[20], s[21]
     middle = tall * wide + 8
     padded, found = lines[:middle], lines[middle : middle + length]
+    seen_columns = lines[middle + length + 8 : middle + length + 8 + out_width]
+    for j in range(out_width):
+        first = j * stride_x + left
+        seen_columns[j] = min(width, first + kernel_x) - max(0, first)
     padded[:] = np.float32(-np.inf) if kind == 0 else np.float32(0)
     for c in range(channels * part // parts, channels * (part + 1) // parts):
         source, start = maps, x + c * pitch
@@ -382,10 +424,9 @@ def _pool(s, maps, lines, part, parts):
                     target[j] = line[j * stride_x]
             if kind == 1:
                 first = i * stride_y + top
-                rows = min(height, first + kernel_y) - max(0, first)
+                rows = np.float32(min(height, first + kernel_y) - max(0, first))
                 for j in range(out_width):
-                    first = j * stride_x + left
-                    target[j] /= np.float32(rows * (min(width, first + kernel_x) - max(0, first)))
+                    target[j] /= rows * seen_columns[j]
             elif kind == 2:
                 for j in range(out_width):
                     target[j] /= np.float32(kernel_y * kernel_x)
@@ -404,21 +445,22 @@ def _mean(s, maps, part, parts):
 
 @compiled
 def execute(
-    steps, image, part, parts, counter, maps, codes, words, lines, sums, work, reals, doubles, flips, limits, ids,
-    offsets, tables, rows,
+    steps, image, part, parts, counter, maps, codes, words, lines, sums, bytes_, work, reals, doubles, flips, limits,
+    ids, offsets, tables, rows, pads,
 ):  # fmt: skip
     """Run a plan on one image, or one of several parts of it.
 
-    ``maps``, ``codes``, ``words`` and ``counter`` (a zero) are shared by the parts; ``lines``, ``sums`` and ``work``
-    are each part's own. Parts run in as many threads at once and wait for each other after every step.
+    ``maps``, ``codes``, ``words`` and ``counter`` (a zero) are shared by the parts; ``lines``, ``sums``,
+    ``bytes_`` and ``work`` are each part's own. Parts run in as many threads at once and wait for each other after
+    every step.
     """
     for index in range(len(steps)):
         s = steps[index]
         step = s[0]
         if step == BITCONV:
-            _bitconv(s, maps, codes, sums, reals, ids, offsets, tables, part, parts)
+            _bitconv(s, maps, codes, sums, bytes_, reals, ids, offsets, tables, part, parts)
         elif step == QUANTIZE:
-            _quantize(s, maps, codes, lines, reals, flips, part, parts)
+            _quantize(s, maps, codes, lines, reals, flips, pads, part, parts)
         elif step == ADD:
             _add(s, maps, part, parts)
         elif step == COPY:

@@ -89,66 +89,120 @@ def _at(builder: ir.IRBuilder, base: ir.Value, byte: ir.Value, kind: ir.Type) ->
     return builder.bitcast(builder.gep(base, [byte]), kind.as_pointer())
 
 
+def _spread(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    """A vector with ``value`` in every lane."""
+    kind = ir.VectorType(value.type, lanes)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    first = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
+    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), first)
+
+
 def make_compare(held: int) -> Any:
-    """Nibbles from ``held`` (1 to 4) channels of real numbers.
+    """Nibbles from ``held`` (1 to 4) channels of real numbers, with their padding.
 
-    The compiled function ``compare(maps, x, pitch, limits, first, mask, codes, out, length)`` sets, for pixels p below
-    ``length`` rounded up to whole vectors,
+    The compiled function ``compare(maps, x, pitch, limits, first, mask, codes, begin, size, front, pads, pad, length)``
+    fills ``codes[begin : begin + size]`` with 0x80; then, for pixels p below ``length`` rounded up to whole vectors,
+    it sets
 
-        codes[out + p] = mask xor sum over k of (maps[x + k * pitch + p] >= limits[first + k]) << k
+        codes[begin + front + p] = pads[pad + p] or (mask xor sum over k of
+            (maps[x + k * pitch + p] >= limits[first + k]) << k)
+
+    ``pads`` holds 0x80 where a row's padding is, else 0; ``size`` counts whole vectors.
     """
 
     @intrinsic
     def compare(
-        typingctx: Any, maps: Any, x: Any, pitch: Any, limits: Any, first: Any, mask: Any, codes: Any, out: Any,
-        length: Any,
+        typingctx: Any, maps: Any, x: Any, pitch: Any, limits: Any, first: Any, mask: Any, codes: Any, begin: Any,
+        size: Any, front: Any, pads: Any, pad: Any, length: Any,
     ) -> Any:  # fmt: skip
+        place = types.intp
         signature = types.void(
-            maps, types.intp, types.intp, limits, types.intp, types.uint8, codes, types.intp, types.intp
+            maps, place, place, limits, place, types.uint8, codes, place, place, place, pads, place, place
         )
 
         def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
             number, ints = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
-            maps_, limits_, codes_ = (_pointer(context, builder, sig, args, i) for i in (0, 3, 6))
-            _, x_, pitch_, _, first_, mask_, _, out_, length_ = args
+            maps_, limits_, codes_, pads_ = (_pointer(context, builder, sig, args, i) for i in (0, 3, 6, 10))
+            _, x_, pitch_, _, first_, mask_, _, begin_, size_, front_, _, pad_, length_ = args
+            zero, step = ir.Constant(_I64, 0), ir.Constant(_I64, LANES)
 
             def bytes4(position: ir.Value) -> ir.Value:
                 return builder.shl(position, ir.Constant(_I64, 2))
 
-            def spread(value: ir.Value, kind: ir.VectorType) -> ir.Value:
-                one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)
-                return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
-
+            with cgutils.for_range_slice(builder, zero, size_, step, intp=_I64) as (i, _):
+                padding = ir.Constant(_BYTES, [0x80] * LANES)
+                builder.store(padding, _at(builder, codes_, builder.add(begin_, i), _BYTES), align=1)
             rows, least = [], []
             for k in range(held):
                 rows.append(builder.add(x_, builder.mul(pitch_, ir.Constant(_I64, k))))
-                place = _at(builder, limits_, bytes4(builder.add(first_, ir.Constant(_I64, k))), ir.FloatType())
-                least.append(spread(builder.load(place), number))
-            masks = spread(mask_, _BYTES)
-            before = builder.block
-            head, body, after = (builder.append_basic_block(name) for name in ("pixels", "vector", "done"))
-            builder.branch(head)
-            builder.position_at_end(head)
-            p = builder.phi(_I64)
-            p.add_incoming(ir.Constant(_I64, 0), before)
-            builder.cbranch(builder.icmp_signed("<", p, length_), body, after)
-            builder.position_at_end(body)
-            nibbles: ir.Value = ir.Constant(ints, None)
-            for k in range(held):
-                seen = builder.load(_at(builder, maps_, bytes4(builder.add(rows[k], p)), number), align=4)
-                passed = builder.sext(builder.fcmp_ordered(">=", seen, least[k]), ints)
-                nibbles = builder.or_(nibbles, builder.and_(passed, ir.Constant(ints, [1 << k] * LANES)))
-            narrow = builder.xor(builder.trunc(nibbles, _BYTES), masks)
-            builder.store(narrow, _at(builder, codes_, builder.add(out_, p), _BYTES), align=1)
-            p.add_incoming(builder.add(p, ir.Constant(_I64, LANES)), body)
-            builder.branch(head)
-            builder.position_at_end(after)
+                limit = _at(builder, limits_, bytes4(builder.add(first_, ir.Constant(_I64, k))), ir.FloatType())
+                least.append(_spread(builder, builder.load(limit), LANES))
+            masks, out = _spread(builder, mask_, LANES), builder.add(begin_, front_)
+            with cgutils.for_range_slice(builder, zero, length_, step, intp=_I64) as (p, _):
+                nibbles: ir.Value = ir.Constant(ints, None)
+                for k in range(held):
+                    seen = builder.load(_at(builder, maps_, bytes4(builder.add(rows[k], p)), number), align=4)
+                    passed = builder.sext(builder.fcmp_ordered(">=", seen, least[k]), ints)
+                    nibbles = builder.or_(nibbles, builder.and_(passed, ir.Constant(ints, [1 << k] * LANES)))
+                narrow = builder.xor(builder.trunc(nibbles, _BYTES), masks)
+                edge = builder.load(_at(builder, pads_, builder.add(pad_, p), _BYTES), align=1)
+                builder.store(builder.or_(narrow, edge), _at(builder, codes_, builder.add(out, p), _BYTES), align=1)
             return context.get_dummy_value()
 
         return signature, generate
 
     return compare
+
+
+def make_finish(*, residual: bool, total: bool) -> Any:
+    """What follows a binary convolution, for one channel.
+
+    The compiled function ``finish(sums, at, length, scale, slope, maps, out, before, others)`` sets, for pixels p below
+    ``length`` (whole vectors),
+
+        y = sums[at + p] * scale;  y = y where y > 0, else y * slope
+        maps[out + p] = (maps[others + p] +) (maps[before + p] +) y
+
+    with the terms in brackets where ``total`` and ``residual`` say so, rounded after every step. ``sums``: int8 or
+    int16.
+    """
+
+    @intrinsic
+    def finish(
+        typingctx: Any, sums: Any, at: Any, length: Any, scale: Any, slope: Any, maps: Any, out: Any, before: Any,
+        others: Any,
+    ) -> Any:  # fmt: skip
+        place, real = types.intp, types.float32
+        signature = types.void(sums, place, place, real, real, maps, place, place, place)
+
+        def generate(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+            number = ir.VectorType(ir.FloatType(), LANES)
+            bits = sig.args[0].dtype.bitwidth
+            sums_, maps_ = (_pointer(context, builder, sig, args, i) for i in (0, 5))
+            _, at_, length_, scale_, slope_, _, out_, before_, others_ = args
+            scales, slopes = _spread(builder, scale_, LANES), _spread(builder, slope_, LANES)
+
+            def pixels(start: ir.Value, p: ir.Value) -> ir.Value:
+                return _at(builder, maps_, builder.shl(builder.add(start, p), ir.Constant(_I64, 2)), number)
+
+            with cgutils.for_range_slice(
+                builder, ir.Constant(_I64, 0), length_, ir.Constant(_I64, LANES), intp=_I64
+            ) as (p, _):
+                byte = builder.mul(builder.add(at_, p), ir.Constant(_I64, bits // 8))
+                counts = builder.load(_at(builder, sums_, byte, ir.VectorType(ir.IntType(bits), LANES)), align=1)
+                y = builder.fmul(builder.sitofp(counts, number), scales)
+                bent = builder.fmul(y, slopes)
+                y = builder.select(builder.fcmp_ordered(">", y, ir.Constant(number, None)), y, bent)
+                if residual:
+                    y = builder.fadd(builder.load(pixels(before_, p), align=4), y)
+                if total:
+                    y = builder.fadd(builder.load(pixels(others_, p), align=4), y)
+                builder.store(y, pixels(out_, p), align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return finish
 
 
 @intrinsic
@@ -225,12 +279,10 @@ def make_real_tile(rows: int, vectors: int) -> Any:
                 builder.load(_at(builder, work_, eight(builder.add(base, constant(v * DOUBLES))), four), align=8)
                 for v in range(vectors)
             ]
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), DOUBLES), None)
             for r in range(rows):
                 which = builder.add(builder.add(row_, builder.mul(width_, constant(r))), builder.sub(q, first_))
                 weight = builder.load(_at(builder, weights_, eight(which), double))
-                one = builder.insert_element(ir.Constant(four, ir.Undefined), weight, ir.Constant(ir.IntType(32), 0))
-                spread = builder.shuffle_vector(one, ir.Constant(four, ir.Undefined), zeros)
+                spread = _spread(builder, weight, DOUBLES)
                 for v in range(vectors):
                     totals[r][v].add_incoming(builder.call(fused, (spread, seen[v], totals[r][v])), body)
             q.add_incoming(builder.add(q, constant(1)), body)
@@ -247,17 +299,18 @@ def make_real_tile(rows: int, vectors: int) -> Any:
     return tile
 
 
-def make_tile(rows: int, vectors: int) -> Any:
+def make_tile(rows: int, vectors: int, *, narrow: bool) -> Any:
     """A register tile of ``rows`` filters by ``vectors`` x 32 pixels.
 
     The compiled function ``tile(codes, start, offsets, first, last, ids, row, width, tables, sums, at, pitch, fresh)``
-    computes for each row r and pixel p
+    computes for each row r and pixel p, in 8 bits, which is why the caller keeps last - first small,
 
-        sums[at + r * pitch + p] (+)= sum over q in [first, last) of
-            tables[16 * ids[row + r * width + q] + codes[start + offsets[q] + p]]
+        total = sum over q in [first, last) of
+            tables[8 * ids[row + r * width + q] + codes[start + offsets[q] + p]]
 
-    in 8 bits, which is why the caller keeps last - first small, and adds that to 16-bit ``sums`` (or stores it, where
-    ``fresh`` is true). ``codes``, ``ids``: uint8; ``offsets``: int64; ``tables``: int8. A code of 0x80 looks up 0.
+    and stores it at ``sums[at + r * pitch + p]``: in int8 if ``narrow``; else in int16, added to what is there unless
+    ``fresh``. ``codes``, ``ids``: uint8; ``offsets``: int64; ``tables``: int8. A code of 0x80 looks up 0. An id is
+    twice the number of its table: processors multiply by 8 while they load, but not by 16.
     """
 
     @intrinsic
@@ -274,47 +327,43 @@ def make_tile(rows: int, vectors: int) -> Any:
             def load(base: ir.Value, byte: ir.Value, kind: ir.Type) -> ir.Value:
                 return builder.load(_at(builder, base, byte, kind), align=1)
 
+            def constant(value: int) -> ir.Value:
+                return ir.Constant(_I64, value)
+
             look = _lookup(cpu_features())
             codes_, offsets_, ids_, tables_, sums_ = (_pointer(context, builder, sig, args, i) for i in (0, 2, 5, 8, 9))
             start_, first_, last_, row_, width_, at_, pitch_, fresh_ = (args[i] for i in (1, 3, 4, 6, 7, 10, 11, 12))
-            zero = ir.Constant(_BYTES, None)
             before = builder.block
-            head = builder.append_basic_block("quads")
-            body = builder.append_basic_block("quad")
-            after = builder.append_basic_block("done")
+            head, body, after = (builder.append_basic_block(name) for name in ("quads", "quad", "done"))
             builder.branch(head)
             builder.position_at_end(head)
             q = builder.phi(_I64)
             q.add_incoming(first_, before)
             totals = [[builder.phi(_BYTES) for _ in range(vectors)] for _ in range(rows)]
-            for line in totals:
-                for total in line:
-                    total.add_incoming(zero, before)
+            for total in (total for line in totals for total in line):
+                total.add_incoming(ir.Constant(_BYTES, None), before)
             builder.cbranch(builder.icmp_signed("<", q, last_), body, after)
             builder.position_at_end(body)
-            offset = load(offsets_, builder.shl(q, ir.Constant(_I64, 3)), _I64)
-            base = builder.add(start_, offset)
-            index = [load(codes_, builder.add(base, ir.Constant(_I64, v * LANES)), _BYTES) for v in range(vectors)]
-            following = []
+            base = builder.add(start_, load(offsets_, builder.shl(q, constant(3)), _I64))
+            index = [load(codes_, builder.add(base, constant(v * LANES)), _BYTES) for v in range(vectors)]
             for r in range(rows):
-                which = builder.add(builder.add(row_, builder.mul(width_, ir.Constant(_I64, r))), q)
+                which = builder.add(builder.add(row_, builder.mul(width_, constant(r))), q)
                 number = builder.zext(load(ids_, which, _I8), _I64)
-                table = load(tables_, builder.shl(number, ir.Constant(_I64, 4)), _TABLE)
-                following.append([builder.add(totals[r][v], look(builder, table, index[v])) for v in range(vectors)])
-            body_end = builder.block
-            q.add_incoming(builder.add(q, ir.Constant(_I64, 1)), body_end)
-            for line, new in zip(totals, following, strict=True):
-                for total, value in zip(line, new, strict=True):
-                    total.add_incoming(value, body_end)
+                table = load(tables_, builder.shl(number, constant(3)), _TABLE)
+                for v in range(vectors):
+                    found = builder.add(totals[r][v], look(builder, table, index[v]))
+                    totals[r][v].add_incoming(found, builder.block)
+            q.add_incoming(builder.add(q, constant(1)), builder.block)
             builder.branch(head)
             builder.position_at_end(after)
             wide = ir.VectorType(_I16, LANES)
             for r in range(rows):
                 for v in range(vectors):
-                    place = builder.add(builder.add(at_, builder.mul(pitch_, ir.Constant(_I64, r))),
-                                        ir.Constant(_I64, v * LANES))  # fmt: skip
-                    byte = builder.shl(place, ir.Constant(_I64, 1))
-                    there = _at(builder, sums_, byte, wide)
+                    place = builder.add(builder.add(at_, builder.mul(pitch_, constant(r))), constant(v * LANES))
+                    if narrow:
+                        builder.store(totals[r][v], _at(builder, sums_, place, _BYTES), align=1)
+                        continue
+                    there = _at(builder, sums_, builder.shl(place, constant(1)), wide)
                     old = builder.select(fresh_, ir.Constant(wide, None), builder.load(there, align=2))
                     builder.store(builder.add(builder.sext(totals[r][v], wide), old), there, align=2)
             return context.get_dummy_value()

@@ -43,7 +43,7 @@ class Plan:
 
     steps: np.ndarray
     constants: tuple[np.ndarray, ...]
-    """reals, doubles, flips, limits, ids, offsets, tables, rows: in the order of the kernels' arguments."""
+    """reals, doubles, flips, limits, ids, offsets, tables, rows, pads: in the order of the kernels' arguments."""
     maps: int
     codes: int
     lines: int
@@ -64,8 +64,13 @@ class Plan:
         )
 
     def scratch(self) -> tuple[np.ndarray, ...]:
-        """Fresh room for one thread: lines, sums, work."""
-        return np.zeros(self.lines, np.float32), np.zeros(self.sums, np.int16), np.zeros(self.work, np.float64)
+        """Fresh room for one thread: lines, sums (16 and 8 bits), work."""
+        return (
+            np.zeros(self.lines, np.float32),
+            np.zeros(self.sums, np.int16),
+            np.zeros(self.sums, np.int8),
+            np.zeros(self.work, np.float64),
+        )
 
 
 @final
@@ -90,8 +95,10 @@ class Planner:
         self.offsets: list[int] = []
         self.tables: list[np.ndarray] = []
         self.bit_rows: list[np.ndarray] = []
-        self._counts = {"doubles": 0, "flips": 0, "ids": 0, "tables": 0, "bit_rows": 0}
+        self.pads: list[np.ndarray] = []
+        self._counts = {"doubles": 0, "flips": 0, "ids": 0, "tables": 0, "bit_rows": 0, "pads": 0}
         self._tables: dict[bytes, int] = {}
+        self._edges: dict[tuple[int, int, int], int] = {}
         self._passing: list[tuple[int, int]] = []
         self._last = self._last_readers()
         self._slots = self._concatenations()
@@ -190,6 +197,7 @@ class Planner:
             self.program.reals, _join(self.doubles, np.float64), _join(self.flips, np.uint8),
             np.array(self.limits or [0], np.float32), _join(self.ids, np.uint8),
             np.array(self.offsets or [0], np.int64), _join(self.tables, np.int8), _join(self.bit_rows, np.uint64),
+            _join(self.pads, np.uint8),
         )  # fmt: skip
         room = 4 * LANES  # vectors may read, never use, what lies behind the last pixel
         return Plan(
@@ -316,7 +324,7 @@ class Planner:
             tall, wide = 0, x.row
         ends = ((n - 1) * s for n, s in zip(window.size, window.stride, strict=True))
         length = sum(end * step for end, step in zip(ends, (wide, 1), strict=True)) + 1
-        self.lines = max(self.lines, tall * wide + length + 16)
+        self.lines = max(self.lines, tall * wide + length + 16 + shape.width)
         self.steps.append([
             kernels.POOL, x.offset, x.pitch, x.row, source.height, source.width, shape.channels, to.offset, to.pitch,
             to.row, shape.height, shape.width, *window.kernel, *window.stride, *window.origin,
@@ -367,6 +375,7 @@ class Planner:
             self._keep("ids", numbers.reshape(-1)), self._keep_tables(tables.entries), tables.chunk, to.pitch, op.scale,
             chain.slope, to.offset,
             chain.shuffle, *(-1 if x is None else self._aligned(x, to) for x in (chain.residual, chain.total)),
+            tables.factor,
         ])  # fmt: skip
         self._release_codes(op.x, chain.end)
 
@@ -421,8 +430,18 @@ class Planner:
                 kernels.QUANTIZE, x.offset, x.pitch, x.row, height, width, frame.row, base + i * number * frame.size,
                 frame.size, frame.front, source.levels, quantize.thresholds, flip, frame.groups,
                 source.channels // frame.groups, frame.per_quad, code_bits(source.levels), *frame.stride, py, px,
+                self._edge(height, width, frame.row),
             ])  # fmt: skip
         return base
+
+    def _edge(self, height: int, width: int, row: int) -> int:
+        """Offset of a map's mask of padding: 0x80 right of every row and behind the last."""
+        key = height, width, row
+        if key not in self._edges:
+            mask = np.full(up(height * row), kernels.PADDING, np.uint8)
+            mask[: height * row].reshape(height, row)[:, :width] = 0
+            self._edges[key] = self._keep("pads", mask)
+        return self._edges[key]
 
     def _flip(self, quantize: Quantize, source: Shape) -> int:
         if quantize.flip < 0:

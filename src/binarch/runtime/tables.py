@@ -16,7 +16,9 @@ class Tables:
     """Sixteen-entry tables, one for each way that the weights of a quad can be; the last quad may hold less."""
 
     entries: np.ndarray
-    """int8 (tables, 16)."""
+    """int8 (tables, 16), divided by ``factor``."""
+    factor: int
+    """2 where all entries are even, as with signs and full quads: then twice as many add up in 8 bits."""
     starts: dict[int, int]
     """The first table, by the number of channels that a quad holds."""
 
@@ -39,7 +41,9 @@ def build_tables(op: BitConv, per_quad: int, inside: int) -> Tables:
         for number in range(1 << op.weight_bits * held):
             weights = [op.weight_values[number >> op.weight_bits * i & (1 << op.weight_bits) - 1] for i in range(held)]
             entries.append([_entry(nibble, weights, op.values) for nibble in range(16)])
-    return Tables(np.array(entries, np.int8), starts)
+    table = np.array(entries, np.int64)
+    factor = 1 if (table % 2).any() else 2
+    return Tables((table // factor).astype(np.int8), factor, starts)
 
 
 def _entry(nibble: int, weights: Sequence[int], values: tuple[int, ...]) -> int:
@@ -52,10 +56,10 @@ def _entry(nibble: int, weights: Sequence[int], values: tuple[int, ...]) -> int:
 
 
 def table_numbers(op: BitConv, codes: np.ndarray, per_quad: int, tables: Tables) -> np.ndarray:
-    """For weights' codes (out, inside, taps) which table each (out, tap, quad) looks up, uint8."""
+    """Twice the number of the table that each (out, tap, quad) looks up, for weights' codes (out, inside, taps)."""
     taps = codes.swapaxes(1, 2)
     columns = []
     for first in range(0, taps.shape[2], per_quad):
         held = taps[:, :, first : first + per_quad]
         columns.append(held @ (1 << op.weight_bits * np.arange(held.shape[2])) + tables.starts[held.shape[2]])
-    return np.stack(columns, 2).astype(np.uint8)
+    return (2 * np.stack(columns, 2)).astype(np.uint8)

@@ -1,0 +1,23 @@
+"""What a person may name where a packed network is asked for."""
+
+from pathlib import Path
+
+from binarch.deploy.pack import pack_run
+from binarch.deploy.random import FAMILIES, random_program
+from binarch.models import NetworkConfig
+from binarch.runs import RunFolder
+from binarch.runtime.program import Program
+
+
+def open_program(source: Path) -> Program:
+    """The program in a file, or of a training's run folder, packed on the spot."""
+    return pack_run(RunFolder(source)) if source.is_dir() else Program.load(source)
+
+
+def find_program(source: str, config: NetworkConfig, *, classes: int, image_size: int) -> Program:
+    """As :func:`open_program`; an architecture (name, genotype file, folder of a search) gets random weights."""
+    path = Path(source)
+    packed = path.is_file() and path.suffix != ".json"
+    if source not in FAMILIES and (packed or RunFolder(path).has("network.safetensors")):
+        return open_program(path)
+    return random_program(source, config, classes=classes, image_size=image_size)
