@@ -4,7 +4,7 @@ from binarch.deploy.bench import Bench, Timing, bench, warm
 from binarch.deploy.builder import Builder
 from binarch.deploy.cold import ColdStart, cold_start
 from binarch.deploy.engines import ENGINES, Engine
-from binarch.deploy.lower import lower, pack_network
+from binarch.deploy.lower import lower, pack_network, register
 from binarch.deploy.onnx import check_onnx, to_onnx
 from binarch.deploy.pack import pack_run
 from binarch.deploy.predict import predict_files
@@ -30,6 +30,7 @@ __all__ = [
     "pack_run",
     "predict_files",
     "random_program",
+    "register",
     "summary",
     "tell",
     "tell_cold",

@@ -77,15 +77,15 @@ class Builder:
 
     def _value(self, op: Op, x: np.ndarray) -> np.ndarray:
         """The layer's value for one float32 number per channel, rounded as the runtime rounds."""
-        match op:
-            case Affine():
-                scale, shift = (self._stores["reals"][at].astype(np.float64) for at in (op.scale, op.shift))
-                with np.errstate(over="ignore"):  # the bisection tries the largest numbers too
+        with np.errstate(over="ignore", invalid="ignore"):  # the bisection tries the largest numbers too
+            match op:
+                case Affine():
+                    scale, shift = (self._stores["reals"][at].astype(np.float64) for at in (op.scale, op.shift))
                     return (x.astype(np.float64) * scale + shift).astype(np.float32)
-            case Clip():
-                return np.minimum(np.maximum(x, np.float32(op.low)), np.float32(op.high))
-            case PRelu():
-                return np.where(x > 0, x, x * self._stores["reals"][op.slope])
+                case Clip():
+                    return np.minimum(np.maximum(x, np.float32(op.low)), np.float32(op.high))
+                case PRelu():
+                    return np.where(x > 0, x, x * self._stores["reals"][op.slope])
         raise NotImplementedError(op.name)
 
     def program(self, card: Mapping[str, Any]) -> Program:

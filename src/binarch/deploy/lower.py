@@ -1,7 +1,7 @@
 """Trained modules to instructions: one function per kind of module, found by type.
 
 ``lower(module, builder, x)`` appends what ``module`` does to value ``x`` and returns the value of its output. A new
-kind of module joins with ``@lower.register``; its function may call ``lower`` on its parts.
+kind of module joins with ``@register``; its function may call ``lower`` on its parts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,9 @@ from binarch.deploy.builder import Builder
 from binarch.errors import UserError
 from binarch.models import CellNetwork
 from binarch.models.cell_network import CellModule
-from binarch.nn import ChannelShuffle, DropPath, PReLU, QuantConv2d, ShiftedPair, Zero
+from binarch.nn import ChannelShuffle, DropPath, PReLU, QuantConv2d, ShiftedPair, StemConv2d, Zero
 from binarch.runtime.ops import (
+    LARGEST_REAL,
     Add,
     Affine,
     BitConv,
@@ -51,25 +52,42 @@ def pack_network(
     ``card`` must hold ``classes``, the names of the logits; what else it holds is for people.
     """
     builder = Builder()
-    training = network.training
+    training = {module: module.training for module in network.modules()}
     network.eval()
     channels = len(mean)
     offsets = builder.reals(np.array(mean)), builder.reals(np.array(std))
     x = builder.add(Image(channels, *size, *offsets))
-    with torch.no_grad():
-        lower(network, builder, x)
-    network.train(training)
+    try:
+        with torch.no_grad():
+            lower(network, builder, x)
+    finally:
+        for module, mode in training.items():
+            module.training = mode
     return builder.program(card)
 
 
-@singledispatch
 def lower(module: nn.Module, builder: Builder, x: int) -> int:
-    """Append ``module``; return the value of its output."""
+    """Append ``module``; return the value of its output.
+
+    The function of the nearest known base class does it, unless the module computes something else than that class.
+    """
     kind = type(module)
-    raise UserError(
-        f"{kind.__module__}.{kind.__qualname__}: cannot be packed; build it from layers that can (see "
-        "docs/packed-format.md), or teach it with @binarch.deploy.lower.register"
-    )
+    known = next(base for base in kind.__mro__ if base in _lower.registry)
+    if known is object or kind.forward is not known.forward:  # type: ignore[attr-defined]
+        raise UserError(
+            f"{kind.__module__}.{kind.__qualname__}: cannot be packed; build it from layers that can (the list is in "
+            "binarch/deploy/lower.py), or teach it with @binarch.deploy.register"
+        )
+    return _lower(module, builder, x)
+
+
+@singledispatch
+def _lower(module: nn.Module, builder: Builder, x: int) -> int:
+    raise NotImplementedError(type(module).__name__)
+
+
+#: Decorator for a function of (module, builder, value) that lowers one more kind of module, found by its annotation.
+register = _lower.register
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -85,7 +103,9 @@ def window(
         (n, n) if isinstance(n, int) else (int(n[0]), int(n[1])) for n in (kernel, stride, padding, dilation)
     )
     span = [n + 2 * p - d * (k - 1) - 1 for n, p, d, k in zip(size, padding, dilation, kernel, strict=True)]
-    out = tuple((-(-s // t) if ceil else s // t) + 1 for s, t in zip(span, stride, strict=True))
+    out = [(-(-s // t) if ceil else s // t) + 1 for s, t in zip(span, stride, strict=True)]
+    if ceil:  # PyTorch drops a last window that begins behind the map
+        out = [n - ((n - 1) * t >= m + p) for n, t, m, p in zip(out, stride, size, padding, strict=True)]
     return Window(kernel, stride, dilation, (-padding[0], -padding[1]), (out[0], out[1]))
 
 
@@ -93,28 +113,28 @@ def _size(builder: Builder, x: int) -> tuple[int, int]:
     return builder.shapes[x].height, builder.shapes[x].width
 
 
-@lower.register
+@register
 def _(module: nn.Sequential, builder: Builder, x: int) -> int:
     for part in module:
         x = lower(part, builder, x)
     return x
 
 
-@lower.register(nn.Identity)
-@lower.register(nn.Dropout)
-@lower.register(nn.Dropout2d)
-@lower.register(DropPath)
+@register(nn.Identity)
+@register(nn.Dropout)
+@register(nn.Dropout2d)
+@register(DropPath)
 def _(module: nn.Module, builder: Builder, x: int) -> int:
     return x
 
 
-@lower.register
+@register
 def _(module: Residual, builder: Builder, x: int) -> int:
     return builder.add(Add(x, lower(module.body, builder, x)))
 
 
-@lower.register(nn.BatchNorm2d)
-@lower.register(nn.BatchNorm1d)
+@register(nn.BatchNorm2d)
+@register(nn.BatchNorm1d)
 def _(module: nn.BatchNorm2d, builder: Builder, x: int) -> int:
     """Scale and shift as PyTorch's kernel computes them, rounding included."""
     if module.running_mean is None or module.running_var is None:
@@ -127,42 +147,44 @@ def _(module: nn.BatchNorm2d, builder: Builder, x: int) -> int:
     return builder.add(Affine(x, builder.reals(scale), builder.reals(shift)))
 
 
-@lower.register(PReLU)
-@lower.register(nn.PReLU)
+@register(PReLU)
+@register(nn.PReLU)
 def _(module: nn.PReLU, builder: Builder, x: int) -> int:
     slope = np.broadcast_to(array(module.weight), builder.shapes[x].channels)
     return builder.add(PRelu(x, builder.reals(slope)))
 
 
-@lower.register
+@register
 def _(module: nn.ReLU, builder: Builder, x: int) -> int:
-    return builder.add(Clip(x, 0.0, np.inf))
+    return builder.add(Clip(x, 0.0, LARGEST_REAL))
 
 
-@lower.register
+@register
 def _(module: nn.Hardtanh, builder: Builder, x: int) -> int:
     return builder.add(Clip(x, float(module.min_val), float(module.max_val)))
 
 
-@lower.register
+@register
 def _(module: ChannelShuffle, builder: Builder, x: int) -> int:
     return builder.add(Shuffle(x, module.groups))
 
 
-@lower.register
+@register
 def _(module: Zero, builder: Builder, x: int) -> int:
     shape, stride = builder.shapes[x], module.stride
     return builder.add(Zeros(shape.channels, -(-shape.height // stride), -(-shape.width // stride)))
 
 
-@lower.register
+@register
 def _(module: nn.MaxPool2d, builder: Builder, x: int) -> int:
+    if module.dilation not in (1, (1, 1)):
+        raise UserError(f"MaxPool2d with dilation {module.dilation} cannot be packed; use dilation 1")
     stride = module.stride if module.stride is not None else module.kernel_size
     seen = window(module.kernel_size, stride, module.padding, module.dilation, _size(builder, x), ceil=module.ceil_mode)
     return builder.add(Pool(x, "max", seen))
 
 
-@lower.register
+@register
 def _(module: nn.AvgPool2d, builder: Builder, x: int) -> int:
     kind = "mean_padded" if module.count_include_pad else "mean"
     if module.divisor_override is not None or (module.ceil_mode and module.count_include_pad):
@@ -173,26 +195,26 @@ def _(module: nn.AvgPool2d, builder: Builder, x: int) -> int:
     return builder.add(Pool(x, kind, seen))
 
 
-@lower.register
+@register
 def _(module: nn.AdaptiveAvgPool2d, builder: Builder, x: int) -> int:
     if module.output_size not in (1, (1, 1)):
         raise UserError(f"AdaptiveAvgPool2d({module.output_size}) cannot be packed; use output size 1, or AvgPool2d")
     return builder.add(Mean(x))
 
 
-@lower.register
+@register
 def _(module: SpatialMean, builder: Builder, x: int) -> int:
     return builder.add(Mean(x))
 
 
-@lower.register
+@register
 def _(module: nn.Flatten, builder: Builder, x: int) -> int:
     if module.start_dim != 1 or module.end_dim != -1:
         raise UserError("Flatten of some dimensions cannot be packed; use nn.Flatten()")
     return builder.add(Flatten(x))
 
 
-@lower.register
+@register
 def _(module: nn.Linear, builder: Builder, x: int) -> int:
     if _size(builder, x) != (1, 1):
         raise UserError(f"Linear on a map of {_size(builder, x)} cannot be packed; put nn.Flatten or a mean before it")
@@ -201,7 +223,8 @@ def _(module: nn.Linear, builder: Builder, x: int) -> int:
     return builder.add(Conv(x, one, module.out_features, 1, builder.reals(array(module.weight)), 32, 0, bias))
 
 
-@lower.register
+@register(StemConv2d)
+@register(nn.Conv2d)
 def _(module: nn.Conv2d, builder: Builder, x: int) -> int:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise UserError(
@@ -213,13 +236,13 @@ def _(module: nn.Conv2d, builder: Builder, x: int) -> int:
     return builder.add(Conv(x, seen, module.out_channels, module.groups, weight, 32, 0, bias))
 
 
-@lower.register
+@register
 def _(module: QuantConv2d, builder: Builder, x: int) -> int:
     seen = window(module.weight.shape[2:], module.stride, module.padding, module.dilation, _size(builder, x))
     return quantized(module, builder, x, seen)
 
 
-@lower.register
+@register
 def _(module: ShiftedPair, builder: Builder, x: int) -> int:
     """The second convolution sees the map from its second row and column on."""
     size = _size(builder, x)
@@ -262,7 +285,7 @@ def quantized(module: QuantConv2d, builder: Builder, x: int, seen: Window) -> in
     return builder.add(BitConv(signs, seen, out, groups, weight, (-1, 1), (-1, 1), builder.reals(scales)))
 
 
-@lower.register
+@register
 def _(module: CellNetwork, builder: Builder, x: int) -> int:
     s0 = lower(module.stem0, builder, x)
     s1 = s0 if module.stem1 is None else lower(module.stem1, builder, s0)

@@ -13,11 +13,13 @@ class VggSmall(nn.Sequential):
     """Six 3 x 3 convolutions of widths w, w, 2w, 2w, 4w, 4w, a 2 x 2 max pool after every second one, one real linear.
 
     Convolution, [pool], batch norm, sign: the pool stands before the batch norm, where it still chooses among many
-    values. The first convolution and the linear layer are real. This is the net of HWGQ, LQ-Nets and later papers (4,660,106
-    parameters at w = 128 and 10 classes); that of BinaryConnect and BNN has two hidden linear layers more.
+    values. The first convolution and the linear layer are real. This is the net of HWGQ, LQ-Nets and later papers
+    (4,660,106 parameters at w = 128 and 10 classes); that of BinaryConnect and BNN has two hidden linear layers more.
     """
 
-    def __init__(self, binarization: Binarization, *, width: int = 128, classes: int = 10, image_size: int = 32) -> None:
+    def __init__(
+        self, binarization: Binarization, *, width: int = 128, classes: int = 10, image_size: int = 32
+    ) -> None:
         if width < 1:
             raise UserError(f"width: {width} is not possible; use 1 or more")
         if image_size < 8 or image_size % 8:

@@ -14,7 +14,12 @@ import numpy as np
 
 from binarch.errors import UserError
 
-_KINDS = {"U8": np.dtype("<u1"), "F32": np.dtype("<f4")}
+_KINDS: dict[str, np.dtype] = {"U8": np.dtype("<u1"), "F32": np.dtype("<f4")}
+
+
+def is_text(value: Any) -> bool:
+    """Whether ``value`` is a string that can be written: JSON lets half characters through."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
 def encode(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
@@ -50,7 +55,7 @@ def decode(raw: bytes, where: str) -> tuple[dict[str, np.ndarray], dict[str, str
     if not isinstance(header, dict):
         raise fail("its header is no JSON object")
     metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+    if not isinstance(metadata, dict) or not all(is_text(value) for value in metadata.values()):
         raise fail("its metadata are no strings")
     data = raw[8 + length :]
     tensors: dict[str, np.ndarray] = {}

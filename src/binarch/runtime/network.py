@@ -50,6 +50,8 @@ class Network:
         """
         pixels, single = self._check(images)
         logits = np.empty((len(pixels), len(self.classes)), np.float32)
+        if not len(pixels):
+            return logits
         if len(pixels) > 1 and self.threads > 1:
             bounds = np.linspace(0, len(pixels), min(self.threads, len(pixels)) + 1).astype(int)
             stretches = [slice(a, b) for a, b in pairwise(bounds)]
@@ -112,7 +114,12 @@ class Network:
         """Fill ``answer`` with all threads."""
         room, flat = self._shared_room, _flat(image)
         room.counter[0] = 0
-        list(self._team.map(lambda part: room.run(flat, part), range(self.threads)))
+        try:
+            list(self._team.map(lambda part: room.run(flat, part), range(self.threads)))
+        except BaseException:  # Ctrl-C: let parts that wait for others pass, and leave them the room
+            room.counter[0] = 1 << 60
+            del self._shared_room
+            raise
         answer[:] = room.answer()
 
     @cached_property

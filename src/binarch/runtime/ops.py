@@ -19,8 +19,10 @@ from binarch.errors import UserError
 
 #: Most numbers in one map; far above any network for pictures, low enough that a damaged file cannot exhaust memory.
 LARGEST_MAP = 1 << 24
-#: Most multiply-accumulates of one program and image.
-MOST_WORK = 1 << 40
+#: Most multiply-accumulates of one program and image: a hundred times those of a large network.
+MOST_WORK = 1 << 36
+#: The largest float32 number.
+LARGEST_REAL = 3.4028234663852886e38
 
 
 def refuse(reason: str) -> UserError:
@@ -491,7 +493,7 @@ def _field(kind: Any, value: Any, where: str) -> Any:
     """``value`` as a field of type ``kind``."""
     if kind is int and type(value) is int and abs(value) < 1 << 40:
         return value
-    if kind is float and type(value) in (int, float) and value == value:
+    if kind is float and type(value) in (int, float) and abs(value) <= LARGEST_REAL:
         return float(value)
     if kind is str and isinstance(value, str):
         return value

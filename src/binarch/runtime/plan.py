@@ -103,6 +103,12 @@ class Planner:
         self._passing: list[tuple[int, int]] = []
         self._last = self._last_readers()
         self._slots = self._concatenations()
+        self._deaths: dict[int, list[int]] = {}
+        for value, index in self._last.items():
+            self._deaths.setdefault(index, []).append(value)
+        self._readers: dict[int, list[int]] = {}
+        for start in self.chains:
+            self._readers.setdefault(self._source(start), []).append(start)
 
     # What is fused and when values die
 
@@ -116,6 +122,14 @@ class Planner:
                 ends[value] = chain.end
                 value = reader[value]
         return ends
+
+    def _source(self, start: int) -> int:
+        """The map whose codes a binary convolution reads."""
+        op = self.program.ops[start]
+        assert isinstance(op, BitConv)
+        quantize = self.program.ops[op.x]
+        assert isinstance(quantize, Quantize)
+        return quantize.x
 
     def _last_readers(self) -> dict[int, int]:
         """When each value is read for the last time."""
@@ -170,7 +184,9 @@ class Planner:
         for stretch in self._passing:
             self.maps.give(*stretch)
         self._passing.clear()
-        for value in [v for v in self.places if self._last[v] <= now and v != len(self.program.ops) - 1]:
+        for value in self._deaths.get(now, ()):
+            if value not in self.places or value == len(self.program.ops) - 1:
+                continue
             place = self.places.pop(value)
             if value not in self._slots:  # a part's room belongs to the whole
                 self.maps.give(place.offset, up(self.program.shapes[value].channels * place.pitch))
@@ -430,13 +446,11 @@ class Planner:
         quantize = self.program.ops[value]
         assert isinstance(quantize, Quantize)
         found: dict[tuple[int, Frame], None] = {}
-        for start in self.chains:
+        for start in self._readers[quantize.x]:
+            if start in self._done or self._is_linear(self.chains[start]):
+                continue
             op = self.program.ops[start]
             assert isinstance(op, BitConv)
-            other = self.program.ops[op.x]
-            assert isinstance(other, Quantize)
-            if other.x != quantize.x or start in self._done or self._is_linear(self.chains[start]):
-                continue
             source, shape = self.program.shapes[op.x], self.program.shapes[start]
             theirs = frame_of(op, source, shape, self.rows[shape.width])
             same = (theirs.groups, theirs.quads, theirs.per_quad) == (frame.groups, frame.quads, frame.per_quad)

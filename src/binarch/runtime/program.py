@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,13 @@ import numpy as np
 
 from binarch.errors import UserError
 from binarch.runtime import container
-from binarch.runtime.ops import MOST_WORK, Image, Op, Shape, from_plain, refuse, to_plain
+from binarch.runtime.container import is_text
+from binarch.runtime.ops import MOST_WORK, BitConv, Image, Op, Shape, from_plain, refuse, to_plain
 
 FORMAT = "binarch-program"
 VERSION = 1
+#: Scales of binary convolutions stay below this, so that twice a scale is a number too.
+LARGEST_SCALE = 1e38
 #: Most instructions of a program.
 MOST_OPS = 20_000
 
@@ -40,8 +44,11 @@ class Program:
         self.shapes  # noqa: B018 (checks the instructions)
         if np.isnan(self.reals).any():
             raise refuse("a trained number is not a number")
+        for op in self.ops:
+            if isinstance(op, BitConv) and not (np.abs(self.reals[op.scale : op.scale + op.out]) < LARGEST_SCALE).all():
+                raise refuse(f"a scale of {LARGEST_SCALE:g} or more is not possible")
         classes = self.card.get("classes")
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        if not isinstance(classes, list) or not all(map(is_text, classes)):
             raise refuse("the card has no class names")
         if self.shapes[-1].levels or self.shapes[-1].dims != (len(classes), 1, 1):
             raise refuse(f"{len(classes)} classes, but the last value is {self.shapes[-1].dims}")
@@ -86,7 +93,7 @@ class Program:
 
     def encode(self) -> bytes:
         """The file's content."""
-        text = json.dumps([to_plain(op) for op in self.ops], separators=(",", ":"))
+        text = json.dumps([to_plain(op) for op in self.ops], separators=(",", ":"), allow_nan=False)
         card = json.dumps(dict(self.card), separators=(",", ":"), sort_keys=True)
         reals, bits = self.reals.astype("<f4"), self.bits.astype("<u1")
         metadata = {
@@ -125,11 +132,18 @@ class Program:
             raise UserError(f"{where}: is not a sound program ({error}); pack it again with binarch pack") from None
 
     def save(self, path: Path) -> None:
-        """Write the file (atomically: a reader sees the old one or the new one)."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")
-        unfinished.write_bytes(self.encode())
-        unfinished.replace(path)
+        """Write the file; a reader sees the old one or the new one, whatever happens meanwhile."""
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                file.write(self.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except OSError as error:
+            unfinished.unlink(missing_ok=True)
+            raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from None
 
     @classmethod
     def load(cls, path: Path) -> "Program":

@@ -1,0 +1,67 @@
+"""The scripts that measure, run at toy size: do they end, and do their pages hold what they promise?"""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from binarch.recipes import RECIPES
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+CIFAR10 = Path(__file__).parents[1].resolve() / "../shared/data/cifar10"
+needs_cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason="no copy of CIFAR-10 here")
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes of seconds."""
+    for name, recipe in RECIPES.items():
+        search = replace(
+            recipe.search, data=replace(recipe.search.data, limit=60), cells=(3,), channels=4, groups=2, epochs=(1,),
+            batch_size=16, seed=(0,), warmup_epochs=0, candidates=2, rank_epochs=1,
+        )  # fmt: skip
+        train = replace(
+            recipe.train, data=replace(recipe.train.data, limit=60), epochs=(1,), batch_size=16,
+            network=replace(recipe.train.network, cells=3, channels=4, groups=2),
+        )  # fmt: skip
+        monkeypatch.setitem(RECIPES, name, replace(recipe, search=search, train=train))
+
+
+def test_temperature_has_a_row_for_every_temperature(tmp_path: Path) -> None:
+    sweep = script("temperature")
+    sweep.main(sweep.Sweep(tmp_path, seeds=(0,)))
+    page = (tmp_path / "README.md").read_text()
+    assert all(f"| {temperature:g} |" in page for temperature in sweep.TEMPERATURES)
+    assert (tmp_path / "sweep.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+@needs_cifar10
+def test_cifar10_study_says_who_won(tmp_path: Path) -> None:
+    study = script("cifar10_cpu")
+    study.main(study.Study(CIFAR10, tmp_path, seeds=(0, 1)))
+    page = (tmp_path / "README.md").read_text()
+    assert "| bats |" in page
+    assert "| random |" in page
+    assert "The higher mean is that of" in page
+
+
+@pytest.mark.slow
+@needs_cifar10
+def test_equality_of_a_small_vgg(tmp_path: Path) -> None:
+    equality = script("equality")
+    equality.main(equality.Comparison(CIFAR10, tmp_path, width=8, epochs=1, limit=200, images=50))
+    assert "| VGG-small, width 8 | 50 |" in (tmp_path / "README.md").read_text()
