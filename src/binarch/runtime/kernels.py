@@ -193,55 +193,49 @@ def _compare_some(
 
 
 @compiled
-def _quantize_quad(s, number, maps, codes, lines, reals, flips, pads):
-    """The nibbles of one quad of channels, in one phase of the map, with their padding."""
+def _quantize(s, maps, codes, lines, reals, flips, pads, part, parts):
+    """Nibbles of one phase of a map, with its frame of padding."""
     x, pitch, row, height, width, own = s[1], s[2], s[3], s[4], s[5], s[6]
     out, size, front, levels, thresholds, flip = s[7], s[8], s[9], s[10], s[11], s[12]
-    per_group, per_quad, bits = s[14], s[15], s[16]
+    groups, per_group, per_quad, bits = s[13], s[14], s[15], s[16]
     stride_y, stride_x, first_y, first_x, pad = s[17], s[18], s[19], s[20], s[21]
     quads = (per_group + per_quad - 1) // per_quad
-    group, quad = number // quads, number % quads
-    channel = group * per_group + quad * per_quad
-    held = min(per_quad, per_group - quad * per_quad)
-    begin, length = out + number * size, height * own
-    source, at, step = maps, x + channel * pitch, pitch
-    if stride_y != 1 or stride_x != 1 or row != own:
-        step = (length + LANES - 1) // LANES * LANES
-        for k in range(held):
-            place = at + k * pitch + first_y * row + first_x
-            _gather(maps, place, row, stride_y, stride_x, height, width, lines, k * step, own)
-        source, at = lines, 0
-    limits = thresholds + channel * (levels - 1)
-    turned = flip + channel if flip >= 0 else -1
-    if bits > 1:
-        _compare_some(
-            source, at, step, held, reals, limits, levels, bits, flips, turned, codes, begin, size, front, pads, pad,
-            length,
-        )  # fmt: skip
-        return
-    mask = np.uint8(0)
-    if flip >= 0:
-        for k in range(held):
-            mask |= np.uint8(flips[turned + k] << k)
-    if held == 4:
-        _compare4(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
-    elif held == 3:
-        _compare3(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
-    elif held == 2:
-        _compare2(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
-    else:
-        _compare1(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
-
-
-@compiled
-def _quantize(steps, first, maps, codes, lines, reals, flips, pads, part, parts):
-    """All codes that are wanted of one map, quad by quad, so that each channel is fetched from far memory once."""
-    s = steps[first]
-    groups, per_group, per_quad, together = s[13], s[14], s[15], s[22]
-    number = groups * ((per_group + per_quad - 1) // per_quad)
-    for quad in range(number * part // parts, number * (part + 1) // parts):
-        for k in range(together):
-            _quantize_quad(steps[first + k], quad, maps, codes, lines, reals, flips, pads)
+    length = height * own
+    whole = (length + LANES - 1) // LANES * LANES
+    flat = stride_y == 1 and stride_x == 1 and row == own
+    source = maps if flat else lines
+    for number in range(groups * quads * part // parts, groups * quads * (part + 1) // parts):
+        group, quad = number // quads, number % quads
+        channel = group * per_group + quad * per_quad
+        held = min(per_quad, per_group - quad * per_quad)
+        begin = out + number * size
+        if flat:
+            at, step = x + channel * pitch, pitch
+        else:
+            at, step = 0, whole
+            for k in range(held):
+                place = x + (channel + k) * pitch + first_y * row + first_x
+                _gather(maps, place, row, stride_y, stride_x, height, width, lines, at + k * whole, own)
+        limits = thresholds + channel * (levels - 1)
+        turned = flip + channel if flip >= 0 else -1
+        if bits > 1:
+            _compare_some(
+                source, at, step, held, reals, limits, levels, bits, flips, turned, codes, begin, size, front, pads,
+                pad, length,
+            )  # fmt: skip
+            continue
+        mask = np.uint8(0)
+        if flip >= 0:
+            for k in range(held):
+                mask |= np.uint8(flips[turned + k] << k)
+        if held == 4:
+            _compare4(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
+        elif held == 3:
+            _compare3(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
+        elif held == 2:
+            _compare2(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
+        else:
+            _compare1(source, at, step, reals, limits, mask, codes, begin, size, front, pads, pad, length)
 
 
 @compiled
@@ -460,16 +454,13 @@ def execute(
     ``bytes_`` and ``work`` are each part's own. Parts run in as many threads at once and wait for each other after
     every step.
     """
-    index = met = 0
-    while index < len(steps):
+    for index in range(len(steps)):
         s = steps[index]
         step = s[0]
-        taken = 1
         if step == BITCONV:
             _bitconv(s, maps, codes, sums, bytes_, reals, ids, offsets, tables, part, parts)
         elif step == QUANTIZE:
-            _quantize(steps, index, maps, codes, lines, reals, flips, pads, part, parts)
-            taken = max(1, s[22])
+            _quantize(s, maps, codes, lines, reals, flips, pads, part, parts)
         elif step == ADD:
             _add(s, maps, part, parts)
         elif step == COPY:
@@ -494,7 +485,5 @@ def execute(
             _image(s, image, maps, reals)
         elif part == 0 and step == ZEROS:
             maps[s[1] : s[1] + s[2]] = 0
-        index += taken
-        met += 1
         if parts > 1:
-            meet(counter, parts * met)
+            meet(counter, parts * (index + 1))

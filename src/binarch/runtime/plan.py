@@ -99,16 +99,12 @@ class Planner:
         self._counts = {"doubles": 0, "flips": 0, "ids": 0, "tables": 0, "bit_rows": 0, "pads": 0}
         self._tables: dict[bytes, int] = {}
         self._edges: dict[tuple[int, int, int], int] = {}
-        self._done: set[int] = set()
         self._passing: list[tuple[int, int]] = []
         self._last = self._last_readers()
         self._slots = self._concatenations()
         self._deaths: dict[int, list[int]] = {}
         for value, index in self._last.items():
             self._deaths.setdefault(index, []).append(value)
-        self._readers: dict[int, list[int]] = {}
-        for start in self.chains:
-            self._readers.setdefault(self._source(start), []).append(start)
 
     # What is fused and when values die
 
@@ -122,14 +118,6 @@ class Planner:
                 ends[value] = chain.end
                 value = reader[value]
         return ends
-
-    def _source(self, start: int) -> int:
-        """The map whose codes a binary convolution reads."""
-        op = self.program.ops[start]
-        assert isinstance(op, BitConv)
-        quantize = self.program.ops[op.x]
-        assert isinstance(quantize, Quantize)
-        return quantize.x
 
     def _last_readers(self) -> dict[int, int]:
         """When each value is read for the last time."""
@@ -371,11 +359,11 @@ class Planner:
         assert isinstance(quantize, Quantize)
         source, shape = self.program.shapes[op.x], self.program.shapes[chain.start]
         self.macs += op.work([source])
-        if self._is_linear(chain):
+        if self._is_linear(op, source, chain):
             self._bitlinear(chain, op, quantize)
             return
         frame = frame_of(op, source, shape, self.rows[shape.width])
-        base = self._codes(op.x, frame)
+        base = self._codes(op.x, quantize, source, frame)
         inside = source.channels // op.groups
         first, count = len(self.offsets), frame.quads * prod(op.window.kernel)
         for dy, dx in op.window.taps():
@@ -394,14 +382,10 @@ class Planner:
             chain.shuffle, *(-1 if x is None else self._aligned(x, to) for x in (chain.residual, chain.total)),
             tables.factor,
         ])  # fmt: skip
-        self._done.add(chain.start)
         self._release_codes(op.x, chain.end)
 
-    def _is_linear(self, chain: Chain) -> bool:
+    def _is_linear(self, op: BitConv, source: Shape, chain: Chain) -> bool:
         """Whether words of bits serve better than pixels: one pixel, one tap, signs times signs."""
-        op = self.program.ops[chain.start]
-        assert isinstance(op, BitConv)
-        source = self.program.shapes[op.x]
         return (
             source.dims[1:] == op.window.kernel == op.window.size == (1, 1)
             and op.window.origin == (0, 0)
@@ -432,40 +416,16 @@ class Planner:
             kernels.BITLINEAR, 0, count, source.channels, row, op.scale, chain.slope, to.offset, op.out
         ])  # fmt: skip
 
-    def _codes(self, value: int, frame: Frame) -> int:
-        """Offset of the codes of ``value`` in ``frame``; made now, with all others of the same map, if not before."""
-        if (value, frame) not in self.frames:
-            start = len(self.steps)
-            for wanted in self._wanted(value, frame):
-                self._quantize(*wanted)
-            self.steps[start].append(len(self.steps) - start)
-        return self.frames[value, frame]
-
-    def _wanted(self, value: int, frame: Frame) -> list[tuple[int, Frame]]:
-        """Codes of the map behind ``value``, in any frame that divides the channels as ``frame`` does."""
-        quantize = self.program.ops[value]
-        assert isinstance(quantize, Quantize)
-        found: dict[tuple[int, Frame], None] = {}
-        for start in self._readers[quantize.x]:
-            if start in self._done or self._is_linear(self.chains[start]):
-                continue
-            op = self.program.ops[start]
-            assert isinstance(op, BitConv)
-            source, shape = self.program.shapes[op.x], self.program.shapes[start]
-            theirs = frame_of(op, source, shape, self.rows[shape.width])
-            same = (theirs.groups, theirs.quads, theirs.per_quad) == (frame.groups, frame.quads, frame.per_quad)
-            if same and (op.x, theirs) not in self.frames:
-                found[op.x, theirs] = None
-        return list(found)
-
-    def _quantize(self, value: int, frame: Frame) -> None:
-        """Steps that make the codes of ``value`` in ``frame``, phase by phase."""
-        quantize, source = self.program.ops[value], self.program.shapes[value]
-        assert isinstance(quantize, Quantize)
+    def _codes(self, value: int, quantize: Quantize, source: Shape, frame: Frame) -> int:
+        """Offset of the codes of ``value`` in ``frame``, emitted unless another convolution asked for the same."""
+        key = (value, frame)
+        if key in self.frames:
+            return self.frames[key]
         number = frame.groups * frame.quads
         base = self.codes.take(len(frame.phases) * number * frame.size)
-        self.frames[value, frame] = base
-        x, flip = self.places[quantize.x], self._flip(quantize, source)
+        self.frames[key] = base
+        x = self.places[quantize.x]
+        flip = self._flip(quantize, source)
         for i, (py, px) in enumerate(frame.phases):
             height, width = (
                 max(0, -(-(n - p) // s)) for n, p, s in zip(source.dims[1:], (py, px), frame.stride, strict=True)
@@ -477,6 +437,7 @@ class Planner:
                 source.channels // frame.groups, frame.per_quad, code_bits(source.levels), *frame.stride, py, px,
                 self._edge(height, width, frame.row),
             ])  # fmt: skip
+        return base
 
     def _edge(self, height: int, width: int, row: int) -> int:
         """Offset of a map's mask of padding: 0x80 right of every row and behind the last."""
