@@ -127,9 +127,9 @@ class Bench:
     """Random weights for this network: vgg-small, a published name, a genotype file or folder."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     classes: int = 10
-    """Number of classes, with --arch."""
+    """Number of classes, for random weights."""
     image_size: int = 32
-    """Side of the images in pixels, with --arch."""
+    """Side of the images in pixels, for random weights."""
     threads: int = 1
     """Threads of every engine."""
     batch: int = 1
@@ -264,7 +264,9 @@ def _bench(args: Bench, display: Display) -> None:
     else:
         program = deploy.find_program(str(args.file), args.network, **shape)
     engines = (
-        [name for name in deploy.ENGINES if name != "binarch"] if args.against is None else args.against.split(",")
+        [name for name in deploy.ENGINES if name != "binarch"]
+        if args.against is None
+        else args.against.replace(" ", "").split(",")
     )
     found = deploy.bench(
         program, engines, threads=args.threads, batch=args.batch, seconds=args.seconds, say=display.say
@@ -333,6 +335,8 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _save(path: Path, content: bytes) -> None:
     """Write ``--out``; what was there stays if that is not possible."""
+    if path.is_dir():
+        raise UserError(f"--out {path}: is a folder; give a file")
     try:
         write_atomic(path, content)
     except OSError as error:

@@ -164,7 +164,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "dilated pool": (lambda: nn.MaxPool2d(2, dilation=2), "MaxPool2d"),
     "part of the dimensions": (lambda: nn.Flatten(2), "Flatten"),
     "linear on a map": (lambda: nn.Linear(8, 8), "Linear"),
-    "half binary": (lambda: binary(12, 12, weight_quantizer=Identity()), "binary activations with real weights"),
+    "half binary": (lambda: binary(12, 12, weight_quantizer=Identity()), "1-bit activations with 32-bit weights"),
     "pair of pools": (lambda: ShiftedPair(nn.MaxPool2d(1, 2), nn.MaxPool2d(1, 2)), "ShiftedPair"),
     "changed convolution": (lambda: Doubled(12, 12, 3, padding=1), "Doubled"),
     "changed list": (lambda: Parallel(nn.Identity(), nn.ReLU()), "Parallel"),

@@ -103,7 +103,9 @@ DAMAGED = {
 
 @pytest.mark.parametrize("raw", DAMAGED.values(), ids=DAMAGED)
 def test_damage_is_an_error_of_one_line(raw: bytes) -> None:
-    with pytest.raises(UserError, match=r"^some\.file: is not a packed network \(.*\); pack it again") as caught:
+    with pytest.raises(
+        UserError, match=r"^some\.file: is not a packed network \(.*\); make one with binarch pack"
+    ) as caught:
         container.decode(raw, "some.file")
     assert "\n" not in str(caught.value)
 

@@ -6,6 +6,7 @@ from typing import Any, final
 
 import numpy as np
 
+from binarch.errors import UserError
 from binarch.runtime.ops import Affine, Clip, Op, PRelu, Quantize, Shape
 from binarch.runtime.program import Program
 
@@ -29,6 +30,10 @@ class Builder:
 
     def reals(self, values: np.ndarray) -> int:
         """Store 32-bit numbers; the result stands for them in an instruction."""
+        if np.isnan(values).any():
+            raise UserError(
+                "the network holds numbers that are not numbers (NaN): its training diverged; train it again"
+            )
         return self._store("reals", np.array(values, np.float32).reshape(-1))
 
     def bits(self, codes: np.ndarray, width: int = 1) -> int:
@@ -111,9 +116,16 @@ class Builder:
         if hasattr(op, "xs"):
             changes["xs"] = tuple(order[x] for x in op.xs)
         for store, needs in (("bits", op.bits(inputs)), ("reals", op.reals(inputs))):
-            for field in needs:
+            for field, length in needs.items():
+                values = self._stores[store][getattr(op, field)]
+                if len(values) != length:
+                    size = f"a map of {inputs[0].dims}" if inputs else "images of so many channels"
+                    raise UserError(
+                        f"{op.name}: its {field} has {len(values)} numbers where {length} are needed; the module does "
+                        f"not fit {size}: give the size of image that the network was made for"
+                    )
                 changes[field] = sum(map(len, packed[store]))
-                packed[store].append(self._stores[store][getattr(op, field)])
+                packed[store].append(values)
         return replace(op, **changes)
 
 

@@ -161,7 +161,8 @@ def _(module: nn.ReLU, builder: Builder, x: int) -> int:
 
 @register
 def _(module: nn.Hardtanh, builder: Builder, x: int) -> int:
-    return builder.add(Clip(x, float(module.min_val), float(module.max_val)))
+    low, high = (float(np.clip(limit, -LARGEST_REAL, LARGEST_REAL)) for limit in (module.min_val, module.max_val))
+    return builder.add(Clip(x, low, high))
 
 
 @register
@@ -277,8 +278,9 @@ def quantized(module: QuantConv2d, builder: Builder, x: int, seen: Window) -> in
         return builder.add(Conv(x, seen, out, groups, weight, 32, 0, -1))
     if module.weight_quantizer.bits != 1 or module.activation_quantizer.bits != 1:
         raise UserError(
-            "a convolution of binary activations with real weights cannot be packed; finish the training's last stage, "
-            "in which the weights are binary too"
+            f"a convolution of {module.activation_quantizer.bits}-bit activations with "
+            f"{module.weight_quantizer.bits}-bit weights cannot be packed; pack a network whose last training "
+            "stage made both binary"
         )
     signs = builder.quantize(x, np.zeros(1, np.float32))
     weight = builder.bits(array(codes) > 0)

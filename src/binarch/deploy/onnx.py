@@ -10,6 +10,7 @@ from binarch.deploy.floats import Borders, Floats, borders, random_images
 from binarch.errors import UserError
 from binarch.runtime import Network
 from binarch.runtime.ops import (
+    LARGEST_REAL,
     Add,
     Affine,
     BitConv,
@@ -146,7 +147,7 @@ class _Writer:
                 slope = self.floats.numbers(op.slope, shape.channels).reshape(-1, 1, 1)
                 return self._node("PRelu", self.values[op.x], self._constant(slope))
             case Clip():
-                if (op.low, op.high) == (0, np.inf):
+                if (op.low, op.high) == (0, LARGEST_REAL):
                     return self._node("Relu", self.values[op.x])
                 low, high = (self._constant(np.array(limit)) for limit in (op.low, op.high))
                 return self._node("Clip", self.values[op.x], low, high)

@@ -16,7 +16,7 @@ def pack_run(folder: RunFolder) -> Program:
         "classes": known["classes"],
         "data": known.get("dataset", config.data.dataset),
         "test_accuracy": known.get("test_accuracy"),
-        "scheme": f"bats, {config.stages[-1].binarize} binary",
+        "scheme": f"{config.network.space} space, binary: {config.stages[-1].binarize}",
         "genotype": folder.read_json("genotype.json"),
         "network": {name: getattr(config.network, name) for name in ("space", "cells", "channels", "groups")},
         "seed": config.seed,

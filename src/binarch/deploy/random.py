@@ -1,6 +1,7 @@
 """Programs with random weights: the speed of an architecture can be measured before anything is trained."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -33,6 +34,7 @@ def random_program(arch: str, config: NetworkConfig, *, classes: int, image_size
         if arch in FAMILIES:
             network = FAMILIES[arch](classes, image_size)
         else:
+            config = replace(config, auxiliary=False)  # a head for training only
             network = config.build(find_genotype(arch), classes, "both" if config.space == "bats" else "none")
         randomise(network, image_size)
         card = {

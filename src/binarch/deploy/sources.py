@@ -4,6 +4,7 @@ from pathlib import Path
 
 from binarch.deploy.pack import pack_run
 from binarch.deploy.random import FAMILIES, random_program
+from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.runs import RunFolder
 from binarch.runtime.program import Program
@@ -17,6 +18,8 @@ def open_program(source: Path) -> Program:
 def find_program(source: str, config: NetworkConfig, *, classes: int, image_size: int) -> Program:
     """As :func:`open_program`; an architecture (name, genotype file, folder of a search) gets random weights."""
     path = Path(source)
+    if path.suffix == ".safetensors" and not path.exists():
+        raise UserError(f"{path}: no such file; give a file that binarch pack wrote")
     packed = path.is_file() and path.suffix != ".json"
     if source not in FAMILIES and (packed or RunFolder(path).has("network.safetensors")):
         return open_program(path)

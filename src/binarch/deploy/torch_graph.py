@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from binarch.deploy.floats import Borders, Floats, borders
 from binarch.runtime.ops import (
+    LARGEST_REAL,
     Add,
     Affine,
     BitConv,
@@ -94,7 +95,7 @@ class _Writer:
                 slope = self._constant(self.floats.numbers(op.slope, shape.channels))
                 return self._call(functional.prelu, self._at(op.x), slope)
             case Clip():
-                if (op.low, op.high) == (0, np.inf):
+                if (op.low, op.high) == (0, LARGEST_REAL):
                     return self._call(functional.relu, self._at(op.x))
                 return self._call(torch.clamp, self._at(op.x), op.low, op.high)
             case Shuffle():

@@ -41,7 +41,7 @@ def decode(raw: bytes, where: str) -> tuple[dict[str, np.ndarray], dict[str, str
     """The tensors and the metadata of a file; anything but a sound one is a :class:`UserError` naming ``where``."""
 
     def fail(reason: str) -> UserError:
-        return UserError(f"{where}: is not a packed network ({reason}); pack it again with binarch pack")
+        return UserError(f"{where}: is not a packed network ({reason}); make one with binarch pack RUN --out FILE")
 
     if len(raw) < 8:
         raise fail(f"{len(raw)} bytes")

@@ -18,6 +18,9 @@ from numba import njit
 from binarch.runtime.barrier import meet
 from binarch.runtime.lookup import DOUBLES, LANES, keep_larger, make_compare, make_finish, make_real_tile, make_tile
 
+#: Digest of lookup.py and barrier.py, whose code is compiled into the kernels. Numba's cache looks at this file only:
+#: with the digest here (a test compares it) no change of those files can leave anyone with kernels of old code.
+VECTOR_CODE = "11b6eb24211e433a"
 #: Numbers in one row of a plan.
 COLUMNS = 28
 

@@ -74,7 +74,7 @@ def _lookup(features: frozenset[str]) -> Callable[[ir.IRBuilder, ir.Value, ir.Va
 
 
 def instruction_set() -> str:
-    """The name of what :func:`tile` compiles to here."""
+    """The name of what the lookups compile to here."""
     return next((name for name in ("avx2", "ssse3", "neon") if name in cpu_features()), "portable")
 
 

@@ -96,6 +96,8 @@ class Network:
             raise UserError(
                 f"images: shape {images.shape} does not fit; give (height, width, channels) = {self.size}, or a batch"
             )
+        if batch.dtype != np.uint8 and batch.size and batch.max() > 1 and np.issubdtype(batch.dtype, np.floating):
+            raise UserError(f"images: floats up to {batch.max():g}; give floats in 0..1, or uint8 pixels")
         if batch.dtype != np.uint8 and not np.issubdtype(batch.dtype, np.floating):
             raise UserError(f"images: type {images.dtype} is not possible; give uint8 pixels, or floats in 0..1")
         return batch, single
@@ -158,8 +160,3 @@ def _flat(image: np.ndarray) -> np.ndarray:
 def load(path: str | Path, threads: int = 1) -> Network:
     """Read a packed network: ``load("model.safetensors").predict(image)``."""
     return Network(Program.load(Path(path)), threads)
-
-
-def plan_of(network: Network) -> Plan:
-    """The plan behind a network, for measurements."""
-    return network._plan

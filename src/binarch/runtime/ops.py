@@ -202,8 +202,8 @@ class Conv(Unary):
         return needs | ({"bias": self.out} if self.bias >= 0 else {})
 
     def work(self, inputs: Sequence[Shape]) -> int:
-        """One per weight and output pixel."""
-        return self.weights(inputs) * prod(self.window.size)
+        """One per weight and output pixel, as if at stride 1: so the kernels compute it."""
+        return self.weights(inputs) * prod(self.window.size) * prod(self.window.stride)
 
 
 @final
@@ -212,7 +212,7 @@ class Quantize(Unary):
     """Codes of real numbers: how many of the channel's thresholds t_1 <= ... <= t_{levels - 1} satisfy x >= t.
 
     Where the channel's bit at ``bits[flip]`` (lowest first) is set, the comparison points the other way: the code is
-    the number of thresholds with x < t. ``flip`` -1: no bit is set. Thresholds may be infinite.
+    levels - 1 less that number. ``flip`` -1: no bit is set. Thresholds may be infinite.
     """
 
     name: ClassVar[str] = "quantize"

@@ -52,8 +52,6 @@ class Plan:
     words: int
     output: Place
     classes: int
-    macs: int
-    """Multiply-accumulates of binary convolutions, for the benchmark."""
 
     def shared(self) -> tuple[np.ndarray, ...]:
         """Fresh room for the values of one image: maps, codes, words."""
@@ -85,7 +83,6 @@ class Planner:
         self.steps: list[list[int]] = []
         self.maps, self.codes = Room(), Room()
         self.lines = self.sums = self.work = self.words = 1
-        self.macs = 0
         self.places: dict[int, Place] = {}
         self.frames: dict[tuple[int, Frame], int] = {}
         self.doubles: list[np.ndarray] = []
@@ -207,7 +204,7 @@ class Planner:
         room = 4 * LANES  # vectors may read, never use, what lies behind the last pixel
         return Plan(
             table, constants, self.maps.length + room, self.codes.length + room, self.lines, self.sums + room,
-            self.work, self.words, output, self.program.shapes[-1].channels, self.macs,
+            self.work, self.words, output, self.program.shapes[-1].channels,
         )  # fmt: skip
 
     def _step(self, index: int) -> None:
@@ -358,7 +355,6 @@ class Planner:
         quantize = self.program.ops[op.x]
         assert isinstance(quantize, Quantize)
         source, shape = self.program.shapes[op.x], self.program.shapes[chain.start]
-        self.macs += op.work([source])
         if self._is_linear(op, source, chain):
             self._bitlinear(chain, op, quantize)
             return

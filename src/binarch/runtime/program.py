@@ -14,7 +14,7 @@ import numpy as np
 from binarch.errors import UserError
 from binarch.runtime import container
 from binarch.runtime.container import is_text
-from binarch.runtime.ops import MOST_WORK, BitConv, Image, Op, Shape, from_plain, refuse, to_plain
+from binarch.runtime.ops import MOST_WORK, BitConv, Image, Op, Quantize, Shape, from_plain, refuse, to_plain
 
 FORMAT = "binarch-program"
 VERSION = 1
@@ -25,7 +25,7 @@ MOST_OPS = 20_000
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """A network as a list of instructions; the last one's value, classes x 1 x 1, are the logits.
 
@@ -41,12 +41,23 @@ class Program:
     """What a person wants to know: classes, scheme, genotype, accuracy, data ... JSON; ``classes`` is always there."""
 
     def __post_init__(self) -> None:
+        for name, kind in (("bits", np.uint8), ("reals", np.float32)):
+            values = getattr(self, name)
+            if values.dtype != kind or values.ndim != 1 or not values.flags.c_contiguous:
+                raise refuse(
+                    f"{name}: {values.dtype} of shape {values.shape}; one contiguous run of {kind.__name__} is needed"
+                )
         self.shapes  # noqa: B018 (checks the instructions)
         if np.isnan(self.reals).any():
             raise refuse("a trained number is not a number")
         for op in self.ops:
             if isinstance(op, BitConv) and not (np.abs(self.reals[op.scale : op.scale + op.out]) < LARGEST_SCALE).all():
                 raise refuse(f"a scale of {LARGEST_SCALE:g} or more is not possible")
+            if isinstance(op, Quantize):
+                count = self.shapes[op.x].channels * (op.levels - 1)
+                limits = self.reals[op.thresholds : op.thresholds + count].reshape(-1, op.levels - 1)
+                if (limits[:, 1:] < limits[:, :-1]).any():
+                    raise refuse("thresholds must ascend")
         classes = self.card.get("classes")
         if not isinstance(classes, list) or not all(map(is_text, classes)):
             raise refuse("the card has no class names")
@@ -136,13 +147,15 @@ class Program:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(self.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
+            try:
+                with unfinished.open("wb") as file:
+                    file.write(self.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(path)
+            finally:
+                unfinished.unlink(missing_ok=True)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
             raise UserError(f"{path}: cannot be written ({error.strerror}); give another file") from None
 
     @classmethod
