@@ -57,7 +57,7 @@ def test_real_networks_can_be_packed_too(config: NetworkConfig) -> None:
 
 def test_the_first_stage_of_training_cannot_be_packed() -> None:
     network = NetworkConfig(cells=3, channels=12, groups=4).build(published("pdarts"), 10, "activations")
-    with pytest.raises(UserError, match="binary activations with real weights cannot be packed; finish"):
+    with pytest.raises(UserError, match="1-bit activations with 32-bit weights cannot be packed"):
         pack_network(network, size=(16, 16), mean=MEAN, std=STD, card=CARD)
 
 
