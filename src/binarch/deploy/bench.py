@@ -27,7 +27,7 @@ from binarch.runtime.program import Program
 TURN = 0.05
 #: Fewest and most rounds.
 ROUNDS = (5, 40)
-#: Seconds after which nobody has compiled anything: what takes longer is worth a word.
+#: Seconds of warming up that are worth a word: kernels that were compiled before load sooner.
 PATIENCE = 2.0
 
 

@@ -41,7 +41,7 @@ class Frame:
 
 
 @final
-class Room:
+class Arena:
     """Hands out stretches of an arena and takes them back."""
 
     def __init__(self) -> None:

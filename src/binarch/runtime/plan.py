@@ -9,7 +9,7 @@ import numpy as np
 from binarch.errors import UserError
 from binarch.runtime import kernels
 from binarch.runtime.fuse import Chain, find_chains
-from binarch.runtime.layout import Frame, Place, Room, code_bits, frame_of, phase_of, row_lengths, up
+from binarch.runtime.layout import Arena, Frame, Place, code_bits, frame_of, phase_of, row_lengths, up
 from binarch.runtime.lookup import LANES
 from binarch.runtime.ops import (
     Add,
@@ -81,7 +81,7 @@ class Planner:
         self.ends = self._ends()
         self.rows = row_lengths(program)
         self.steps: list[list[int]] = []
-        self.maps, self.codes = Room(), Room()
+        self.maps, self.codes = Arena(), Arena()
         self.lines = self.sums = self.work = self.words = 1
         self.places: dict[int, Place] = {}
         self.frames: dict[tuple[int, Frame], int] = {}
@@ -141,14 +141,14 @@ class Planner:
                 channel += self.program.shapes[x].channels
         return slots
 
-    # Room
+    # Arena
 
     def _standard(self, shape: Shape) -> tuple[int, int]:
         row = self.rows[shape.width]
         return up(shape.height * row), row
 
     def _define(self, index: int, *, dense: bool = False) -> Place:
-        """Room for value ``index``."""
+        """Arena for value ``index``."""
         shape = self.program.shapes[index]
         if index in self._slots:
             whole, channel = self._slots[index]
@@ -254,7 +254,7 @@ class Planner:
         ])  # fmt: skip
 
     def _like(self, index: int, x: int) -> Place:
-        """Room for value ``index``, laid out as value ``x`` is."""
+        """Arena for value ``index``, laid out as value ``x`` is."""
         source, shape = self.places[x], self.program.shapes[x]
         return self._define(index, dense=(source.pitch, source.row) == (shape.height * shape.width, shape.width))
 
