@@ -2,8 +2,8 @@
 
     python benchmarks/cifar10_cpu.py --data PATH --out results/cifar10-cpu
 
-Everything is the recipe `cifar10-cpu`; meant to take 25 minutes for each search, 15 for each of the six trainings. What is
-finished is read back, and what was stopped is continued, so the study can be run in pieces, for example one process
+Everything is the recipe `cifar10-cpu`; meant to take 25 minutes for each search, 15 for each of the six trainings. What
+is finished is read back, and what was stopped is continued, so the study can be run in pieces, for example one process
 per strategy and core: `--strategies bats` beside `--strategies random`, then once more with both for the table.
 """
 

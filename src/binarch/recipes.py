@@ -63,7 +63,7 @@ RECIPES: dict[str, Recipe] = {
         ),
     ),
     "cifar10-cpu": Recipe(
-        "CIFAR-10 on two cores: meant for 25 minutes of search, 15 of training; 16 pixels, 5 cells, few channels and epochs",
+        "CIFAR-10 on two cores: meant for 25 minutes of search, 15 of training; 16 pixels, 5 cells, few epochs",
         SearchConfig(
             data=DataConfig(dataset="cifar10", image_size=16, limit=10000),
             cells=(5,),
