@@ -22,7 +22,7 @@ from torch.nn import functional
 from binarch.data import Augment, Batches, Dataset, evaluation_batches, load
 from binarch.deploy import pack_network, pack_run
 from binarch.models import VggSmall
-from binarch.nn import Binarization, StemConv2d
+from binarch.nn import Binarization, ExactConv2d
 from binarch.recipes import RECIPES
 from binarch.runs import RunFolder, environment
 from binarch.runtime import Network, Program
@@ -131,7 +131,7 @@ def logits_of(network: nn.Module | Callable[[Tensor], Tensor], dataset: Dataset,
 
 def with_plain_stems(network: nn.Module) -> Callable[[Tensor], Tensor]:
     """The network with its stems computed in float32, as an ordinary ``nn.Conv2d`` does."""
-    stems = [module for module in network.modules() if isinstance(module, StemConv2d)]
+    stems = [module for module in network.modules() if isinstance(module, ExactConv2d)]
 
     def call(x: Tensor) -> Tensor:
         for stem in stems:

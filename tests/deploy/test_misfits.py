@@ -6,7 +6,7 @@ from torch import nn
 
 from binarch.deploy import pack_network
 from binarch.errors import UserError
-from binarch.nn import StemConv2d
+from binarch.nn import ExactConv2d
 from binarch.runtime import Program
 from binarch.spaces.parts import SpatialMean
 
@@ -19,10 +19,10 @@ def packed(network: nn.Module, size: int = 8) -> Program:
 @pytest.mark.parametrize(
     "network",
     [
-        nn.Sequential(StemConv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 36, 2)),
+        nn.Sequential(ExactConv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(4 * 36, 2)),
         nn.Sequential(nn.Conv2d(8, 4, 3), SpatialMean(), nn.Linear(4, 2)),
         nn.Sequential(nn.BatchNorm2d(5), SpatialMean(), nn.Linear(3, 2)),
-        nn.Sequential(StemConv2d(3, 12, 3), SpatialMean(), nn.Linear(24, 2)),
+        nn.Sequential(ExactConv2d(3, 12, 3), SpatialMean(), nn.Linear(24, 2)),
     ],
     ids=["flatten", "conv", "norm", "linear"],
 )
@@ -32,7 +32,7 @@ def test_weights_of_another_size_are_an_error(network: nn.Module) -> None:
 
 
 def test_a_diverged_network_is_an_error() -> None:
-    network = nn.Sequential(StemConv2d(3, 4, 3), nn.BatchNorm2d(4), SpatialMean(), nn.Linear(4, 2))
+    network = nn.Sequential(ExactConv2d(3, 4, 3), nn.BatchNorm2d(4), SpatialMean(), nn.Linear(4, 2))
     with torch.no_grad():
         network[1].running_var.fill_(float("nan"))
     with pytest.raises(UserError, match="NaN"):
@@ -40,6 +40,6 @@ def test_a_diverged_network_is_an_error() -> None:
 
 
 def test_an_endless_hard_tanh_can_be_saved() -> None:
-    network = nn.Sequential(StemConv2d(3, 4, 3), nn.Hardtanh(0, float("inf")), SpatialMean(), nn.Linear(4, 2))
+    network = nn.Sequential(ExactConv2d(3, 4, 3), nn.Hardtanh(0, float("inf")), SpatialMean(), nn.Linear(4, 2))
     raw = packed(network).encode()
     assert Program.decode(raw, "file").encode() == raw

@@ -1,25 +1,41 @@
 """Layers: quantized convolution, shuffle, factorized reduction, drop-path."""
 
 from binarch.nn.binarization import Binarization, Binarize
+from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
+from binarch.nn.exact_conv import ExactConv2d
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.prelu import PReLU, prelu
 from binarch.nn.quant_conv import QuantConv2d
-from binarch.nn.stem import StemConv2d
+from binarch.nn.quant_layer import QuantLayer, Stair, stairs, uneven
+from binarch.nn.quant_linear import QuantLinear
+from binarch.nn.scheme import Scheme
+from binarch.nn.schemes import SCHEMES, find_scheme
 
 __all__ = [
+    "SCHEMES",
     "Binarization",
     "Binarize",
+    "Changes",
     "ChannelShuffle",
     "DropPath",
+    "ExactConv2d",
     "PReLU",
     "QuantConv2d",
+    "QuantLayer",
+    "QuantLinear",
+    "Scheme",
     "ShiftedPair",
-    "StemConv2d",
+    "Stair",
+    "Where",
     "Zero",
     "batch_norm",
+    "binarize_",
+    "find_scheme",
     "merge_phases",
     "prelu",
     "shifted",
     "split_phases",
+    "stairs",
+    "uneven",
 ]

@@ -1,6 +1,6 @@
 """No quantization: the real-valued member of the family."""
 
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ class Identity(Quantizer):
     Forward :math:`q(x) = x`; backward :math:`\partial q / \partial x = 1`.
     """
 
-    bits: ClassVar[int] = 32
+    bits = 32
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``x`` itself and a scale of one."""

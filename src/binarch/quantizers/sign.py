@@ -1,11 +1,11 @@
 """Sign with the straight-through estimator: the binarizers of BATS, for activations and for weights."""
 
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from binarch.quantizers.base import Quantizer
+from binarch.quantizers.base import Quantizer, StepQuantizer
 
 
 @final
@@ -34,10 +34,10 @@ def straight_through_sign(x: Tensor) -> Tensor:
 
 
 @final
-class Sign(Quantizer):
-    """One-bit activations, scale one: :func:`straight_through_sign` as a module."""
+class Sign(StepQuantizer):
+    """One-bit activations, scale one: :func:`straight_through_sign` as a module. Used by BATS and XNOR-Net."""
 
-    bits: ClassVar[int] = 1
+    bits = 1
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and a scale of one."""
@@ -46,6 +46,10 @@ class Sign(Quantizer):
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs, with the straight-through gradient."""
         return straight_through_sign(x)
+
+    def steps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """-1 below 0, +1 from 0 on."""
+        return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
 
 
 @final
@@ -65,12 +69,12 @@ class CentredSign(Quantizer):
     With a single input channel per group centring would leave nothing, so it is skipped there.
     """
 
-    bits: ClassVar[int] = 1
+    bits = 1
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and the scale of each filter, shape (out, 1, 1, 1)."""
         centred = self._centre(x)
-        return straight_through_sign(centred), centred.abs().mean((1, 2, 3), keepdim=True)
+        return straight_through_sign(centred), centred.abs().mean(tuple(range(1, x.dim())), keepdim=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled signs, differentiable."""

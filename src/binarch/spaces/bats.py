@@ -11,7 +11,7 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from binarch.errors import UserError, choose
-from binarch.nn import Binarization, ChannelShuffle, PReLU, QuantConv2d, ShiftedPair, StemConv2d, Zero, batch_norm
+from binarch.nn import Binarization, ChannelShuffle, ExactConv2d, PReLU, QuantConv2d, ShiftedPair, Zero, batch_norm
 from binarch.spaces.base import Space
 from binarch.spaces.genotype import PRIMITIVES
 from binarch.spaces.parts import SpatialMean, pool
@@ -96,7 +96,7 @@ class Bats(Space):
     def stem(self, channels: int, *, search: bool = False) -> nn.Module:
         """3 x 3 convolution, BN, ReLU."""
         norm = nn.BatchNorm2d(channels, track_running_stats=not search)
-        return nn.Sequential(StemConv2d(3, channels, 3, padding=1, bias=False), norm, nn.ReLU())
+        return nn.Sequential(ExactConv2d(3, channels, 3, padding=1, bias=False), norm, nn.ReLU())
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """As in DARTS, with C // 20 groups in the second and third convolution."""
@@ -105,15 +105,15 @@ class Bats(Space):
             raise UserError(f"channels: {channels} does not fit the ImageNet stem; use a multiple of 40")
         return (
             nn.Sequential(
-                StemConv2d(3, half, 3, 2, 1, bias=False),
+                ExactConv2d(3, half, 3, 2, 1, bias=False),
                 nn.BatchNorm2d(half),
                 nn.ReLU(),
-                StemConv2d(half, channels, 3, 2, 1, groups=groups, bias=False),
+                ExactConv2d(half, channels, 3, 2, 1, groups=groups, bias=False),
                 nn.BatchNorm2d(channels),
             ),
             nn.Sequential(
                 nn.ReLU(),
-                StemConv2d(channels, channels, 3, 2, 1, groups=groups, bias=False),
+                ExactConv2d(channels, channels, 3, 2, 1, groups=groups, bias=False),
                 nn.BatchNorm2d(channels),
             ),
         )

@@ -1,4 +1,4 @@
-"""The real convolution before the first sign."""
+"""The real convolution before a sign."""
 
 from typing import final
 
@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 
 @final
-class StemConv2d(nn.Conv2d):
-    """``nn.Conv2d`` that computes in double in evaluation and rounds once.
+class ExactConv2d(nn.Conv2d):
+    """``nn.Conv2d`` that computes in double in evaluation and rounds once: stems, and real shortcuts in binary
+    networks.
 
     Sums of float32 depend on their order, which differs between libraries, processors and batch sizes. In most networks
     that is noise in the seventh digit; before a sign it can flip a bit, and a bit is not noise. A sum in double,
     rounded once, does not depend on the order (but for one number in some hundred million), so a network gives the same
-    answer everywhere. A stem is a small part of the work.
+    answer everywhere. Such convolutions are a small part of the work.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,185 @@
+"""From any float network to a method's network, in place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+from torch import Tensor, nn
+
+from binarch.errors import UserError, choose
+from binarch.nn.exact_conv import ExactConv2d
+from binarch.nn.quant_conv import QuantConv2d
+from binarch.nn.quant_layer import QuantLayer, Shape2d
+from binarch.nn.quant_linear import QuantLinear
+from binarch.nn.scheme import Scheme
+from binarch.nn.schemes import find_scheme
+from binarch.quantizers import Identity
+
+#: ``inner``: all but the first and the last layer; ``all``; or a function of a layer's name and the layer.
+Where = Literal["inner", "all"] | Callable[[str, nn.Module], bool]
+
+
+@final
+@dataclass(frozen=True)
+class Changes:
+    """What :func:`binarize_` did, as names of modules."""
+
+    binarized: tuple[str, ...]
+    kept_real: tuple[str, ...]
+    nonlinearities: tuple[str, ...]
+    norms: tuple[str, ...]
+
+
+def binarize_(model: nn.Module, scheme: Scheme | str, *, where: Where | None = None) -> Changes:
+    """Make ``model`` the network of ``scheme``; return what changed.
+
+    Convolutions and linear layers that ``where`` names (default: those that the scheme's paper binarizes) get the
+    scheme's quantizers and keep their weights as latent ones; convolutions that stay real compute exactly in evaluation
+    (:class:`ExactConv2d`). ReLU *modules* and batch norms change as the scheme wants it: a sign behind a ReLU would
+    always be +1. A ReLU called as a function cannot be seen: write it as a module. Layers are taken in the order in
+    which the modules stand; name them by a function where that is not the order in which they run.
+
+    Everything is checked before anything changes. Errors: nothing to binarize, channels or kernels that do not fit.
+    """
+    scheme = find_scheme(scheme) if isinstance(scheme, str) else scheme
+    layers = {name: module for name, module in model.named_modules() if name and _is_float_layer(module)}
+    chosen = _choose(layers, scheme, scheme.where if where is None else where)
+    first = next(iter(layers), "")
+    new = {name: _quantized(name, layer, scheme, real_input=name == first) for name, layer in chosen.items()}
+    exact = {name: _exact(layer) for name, layer in layers.items() if name not in chosen and _is_plain_conv(layer)}
+    relus: dict[str, nn.Module] = {}
+    if scheme.nonlinearity != "keep":
+        make = nn.Hardtanh if scheme.nonlinearity == "hardtanh" else nn.Identity
+        relus = {name: make() for name, module in model.named_modules() if type(module) is nn.ReLU}
+    norms = {} if scheme.norm_affine else _plain_norms(model)
+    in_place_of = {model.get_submodule(name): module for name, module in (new | exact | relus | norms).items()}
+    for name, old in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
+        if old in in_place_of:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, in_place_of[old].train(model.training))
+    for layer in new.values():
+        layer.settle()
+    real = tuple(name for name in layers if name not in new)
+    return Changes(tuple(new), real, tuple(relus), tuple(norms))
+
+
+def _is_float_layer(module: nn.Module) -> bool:
+    if isinstance(module, QuantConv2d):
+        return isinstance(module.weight_quantizer, Identity) and isinstance(module.activation_quantizer, Identity)
+    known = (nn.Conv2d.forward, nn.Linear.forward, ExactConv2d.forward)  # not what computes something else
+    return isinstance(module, nn.Conv2d | nn.Linear) and type(module).forward in known
+
+
+def _is_plain_conv(layer: nn.Module) -> bool:
+    return type(layer) is nn.Conv2d or (isinstance(layer, QuantConv2d) and layer.scale is None)
+
+
+def _choose(layers: dict[str, nn.Module], scheme: Scheme, where: Where) -> dict[str, nn.Module]:
+    """The layers to binarize, or the reason why there are none."""
+    names = list(layers)
+    if callable(where):
+        chosen = {name: layer for name, layer in layers.items() if where(name, layer)}
+    else:
+        choose("where", where, ("inner", "all"))
+        chosen = {name: layers[name] for name in (names[1:-1] if where == "inner" else names)}
+    if scheme.kernels:
+        chosen = {name: layer for name, layer in chosen.items() if _kernel(layer) in scheme.kernels}
+    if not chosen:
+        raise UserError(
+            f"{scheme.name}: there is nothing to binarize among {len(layers)} real convolutions and linear layers "
+            f"({', '.join(names[:4]) or 'none'}); give a network with more of them, or where='all'"
+        )
+    return chosen
+
+
+def _kernel(layer: nn.Module) -> int | None:
+    """The side of a square kernel."""
+    assert isinstance(layer.weight, Tensor)
+    shape = layer.weight.shape[2:]
+    return int(shape[0]) if len(shape) == 2 and shape[0] == shape[1] else None
+
+
+def _quantized(name: str, layer: nn.Module, scheme: Scheme, *, real_input: bool) -> QuantLayer:
+    """The scheme's layer in place of ``layer``, with its weights."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, nn.Parameter)
+    out, inputs = weight.shape[:2]
+    if out % scheme.multiple or inputs % scheme.multiple:
+        raise UserError(
+            f"{name}: {scheme.name} needs channels in multiples of {scheme.multiple}, not {inputs} -> {out}; choose "
+            "another width, or leave the layer out with where="
+        )
+    latent = nn.Parameter(scheme.latent(weight.detach()).clone(), requires_grad=weight.requires_grad)
+    activation = Identity() if real_input else scheme.activation()
+    if isinstance(layer, nn.Linear):
+        made: QuantLayer = QuantLinear(
+            inputs,
+            out,
+            weight_quantizer=scheme.weight(latent),
+            activation_quantizer=activation,
+            bias=bias is not None,
+            latent=latent,
+            latent_rule=scheme.latent_rule,
+        )
+    else:
+        assert isinstance(layer, nn.Conv2d | QuantConv2d)
+        if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+            raise UserError(
+                f"{name}: padding {layer.padding!r} ({layer.padding_mode}) cannot be binarized; use numbers"
+            )
+        shape = Shape2d.of(layer)
+        if scheme.multiple > 1 and layer.groups > 1:
+            raise UserError(f"{name}: {scheme.name} cannot take {layer.groups} groups; use groups=1, or leave it out")
+        made = QuantConv2d(
+            inputs * layer.groups,
+            out,
+            shape.kernel,
+            stride=shape.stride,
+            padding=shape.padding,
+            dilation=shape.dilation,
+            groups=layer.groups,
+            weight_quantizer=scheme.weight(latent),
+            activation_quantizer=activation,
+            output_scale=isinstance(layer, QuantConv2d) and layer.scale is not None,
+            bias=bias is not None,
+            latent=latent,
+            latent_rule=scheme.latent_rule,
+            correction=None if real_input else scheme.correction(shape),
+        )
+    made.to(weight.device)
+    if bias is not None:
+        assert isinstance(bias, Tensor)
+        made.bias = nn.Parameter(bias.detach().clone())
+    return made
+
+
+def _exact(layer: nn.Module) -> ExactConv2d:
+    assert isinstance(layer, nn.Conv2d | QuantConv2d)
+    out, inputs, *kernel = layer.weight.shape
+    made = ExactConv2d(
+        inputs * layer.groups,
+        out,
+        tuple(kernel),  # type: ignore[arg-type]
+        layer.stride,  # type: ignore[arg-type]
+        layer.padding,  # type: ignore[arg-type]
+        layer.dilation,  # type: ignore[arg-type]
+        layer.groups,
+        layer.bias is not None,
+        layer.padding_mode if isinstance(layer, nn.Conv2d) else "zeros",
+        device=layer.weight.device,
+    )
+    made.weight, made.bias = layer.weight, layer.bias
+    return made
+
+
+def _plain_norms(model: nn.Module) -> dict[str, nn.Module]:
+    """All batch norms but the last one, without scale and shift."""
+    norms = [(name, module) for name, module in model.named_modules() if type(module) is nn.BatchNorm2d]
+    plain: dict[str, nn.Module] = {}
+    for name, norm in norms[:-1]:
+        made = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, False, norm.track_running_stats)
+        if norm.running_mean is not None:
+            made.to(norm.running_mean)
+        made.load_state_dict({key: value for key, value in norm.state_dict().items() if key in made.state_dict()})
+        plain[name] = made
+    return plain

@@ -1,0 +1,44 @@
+"""The straight-through estimator in its general form."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+
+@final
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, codes: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return codes.view_as(codes)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None, None
+
+
+def straight_through(x: Tensor, codes: Tensor, slope: Tensor) -> Tensor:
+    r"""Codes forward, a slope backward.
+
+    Forward ``codes``, whatever made them of ``x``; backward :math:`\partial L / \partial x = g \cdot` ``slope``, with
+    ``slope`` broadcastable against ``x``. A slope of :math:`1 / s` where the codes will be multiplied by a scale
+    :math:`s` hands the gradient of the scaled codes through unchanged.
+    """
+    return _StraightThrough.apply(x, codes.detach(), slope.detach())
+
+
+def inside(x: Tensor, low: float, high: float) -> Tensor:
+    """1 where low <= x <= high, else 0, in the number format of ``x``."""
+    return ((x >= low) & (x <= high)).to(x.dtype)
+
+
+def signs(x: Tensor) -> Tensor:
+    """+1 where x >= 0, else -1; no gradient."""
+    return torch.where(x.detach() >= 0, 1.0, -1.0).to(x.dtype)
+
+
+def just_above(x: Tensor) -> Tensor:
+    """The next number of the format: y > x and y >= just_above(x) are the same."""
+    return torch.nextafter(x, torch.full_like(x, torch.inf))
