@@ -1,8 +1,25 @@
 """Networks and what they cost."""
 
+from binarch.models.catalogue import MODELS, Model, build_model
 from binarch.models.cell_network import CellNetwork, Stem, reductions
-from binarch.models.config import NetworkConfig
-from binarch.models.costs import Costs, costs
+from binarch.models.config import Architecture, NetworkConfig, find_architecture
+from binarch.models.costs import Costs, Layer, code_bytes, costs, layer_macs
 from binarch.models.vgg import VggSmall
 
-__all__ = ["CellNetwork", "Costs", "NetworkConfig", "Stem", "VggSmall", "costs", "reductions"]
+__all__ = [
+    "MODELS",
+    "Architecture",
+    "CellNetwork",
+    "Costs",
+    "Layer",
+    "Model",
+    "NetworkConfig",
+    "Stem",
+    "VggSmall",
+    "build_model",
+    "code_bytes",
+    "costs",
+    "find_architecture",
+    "layer_macs",
+    "reductions",
+]
