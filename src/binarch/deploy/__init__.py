@@ -4,6 +4,7 @@ from binarch.deploy.bench import Bench, Timing, bench, warm
 from binarch.deploy.builder import Builder
 from binarch.deploy.cold import ColdStart, cold_start
 from binarch.deploy.engines import ENGINES, Engine
+from binarch.deploy.layers import Layers, summarise, tell_layers
 from binarch.deploy.lower import lower, pack_network, register
 from binarch.deploy.onnx import check_onnx, to_onnx
 from binarch.deploy.pack import pack_run
@@ -19,6 +20,7 @@ __all__ = [
     "Builder",
     "ColdStart",
     "Engine",
+    "Layers",
     "Timing",
     "bench",
     "check_onnx",
@@ -31,9 +33,11 @@ __all__ = [
     "predict_files",
     "random_program",
     "register",
+    "summarise",
     "summary",
     "tell",
     "tell_cold",
+    "tell_layers",
     "to_onnx",
     "torch_graph",
     "warm",

@@ -1,6 +1,7 @@
 """Collects the instructions and the trained numbers of a program."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final
 
@@ -19,6 +20,8 @@ class Builder:
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
+        self.owners: list[object] = []
+        self._owner: object = None
         self.shapes: list[Shape] = []
         self._stores: dict[str, list[np.ndarray]] = {"bits": [], "reals": []}
 
@@ -26,7 +29,17 @@ class Builder:
         """Append an instruction."""
         self.shapes.append(op.shape([self.shapes[x] for x in op.inputs]))
         self.ops.append(op)
+        self.owners.append(self._owner)
         return len(self.ops) - 1
+
+    @contextmanager
+    def owned_by(self, owner: object) -> Iterator[None]:
+        """What is added meanwhile belongs to ``owner``: so a person can be told what takes the room."""
+        before, self._owner = self._owner, owner
+        try:
+            yield
+        finally:
+            self._owner = before
 
     def reals(self, values: np.ndarray) -> int:
         """Store 32-bit numbers; the result stands for them in an instruction."""
@@ -93,21 +106,31 @@ class Builder:
                     return np.where(x > 0, x, x * self._stores["reals"][op.slope])
         raise NotImplementedError(op.name)
 
-    def program(self, card: Mapping[str, Any]) -> Program:
-        """The finished program, without instructions and numbers that nothing needs."""
-        needed = {len(self.ops) - 1}
+    def kept(self) -> list[int]:
+        """The instructions that the answer needs, and the image."""
+        needed = {0, len(self.ops) - 1}
         for index in range(len(self.ops) - 1, -1, -1):
             if index in needed:
                 needed.update(self.ops[index].inputs)
-        needed.add(0)
-        kept = sorted(needed)
+        return sorted(needed)
+
+    def program(self, card: Mapping[str, Any]) -> Program:
+        """The finished program, without instructions and numbers that nothing needs."""
+        kept = self.kept()
         order = {old: new for new, old in enumerate(kept)}
         packed: dict[str, list[np.ndarray]] = {"bits": [np.zeros(0, np.uint8)], "reals": [np.zeros(0, np.float32)]}
-        ops = tuple(self._moved(self.ops[old], order, packed) for old in kept)
+        placed: dict[tuple[str, int], int] = {}
+        ops = tuple(self._moved(self.ops[old], order, packed, placed) for old in kept)
         return Program(ops, np.concatenate(packed["bits"]), np.concatenate(packed["reals"]), dict(card))
 
-    def _moved(self, op: Op, order: dict[int, int], packed: dict[str, list[np.ndarray]]) -> Op:
-        """``op`` with new value numbers and offsets; its trained numbers go to ``packed``."""
+    def _moved(
+        self,
+        op: Op,
+        order: dict[int, int],
+        packed: dict[str, list[np.ndarray]],
+        placed: dict[tuple[str, int], int],
+    ) -> Op:
+        """``op`` with new value numbers and offsets; its trained numbers go to ``packed``, each run of them once."""
         inputs = [self.shapes[x] for x in op.inputs]
         changes: dict[str, Any] = {}
         for name in ("x", "y"):
@@ -124,8 +147,11 @@ class Builder:
                         f"{op.name}: its {field} has {len(values)} numbers where {length} are needed; the module does "
                         f"not fit {size}: give the size of image that the network was made for"
                     )
-                changes[field] = sum(map(len, packed[store]))
-                packed[store].append(values)
+                run = store, getattr(op, field)
+                if run not in placed:
+                    placed[run] = sum(map(len, packed[store]))
+                    packed[store].append(values)
+                changes[field] = placed[run]
         return replace(op, **changes)
 
 

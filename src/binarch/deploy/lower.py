@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from binarch.deploy.builder import Builder
+from binarch.deploy.quantized import lower_quantized
+from binarch.deploy.shapes import array, size, window
+from binarch.deploy.trace import lower_traced
 from binarch.errors import UserError
 from binarch.models import CellNetwork
 from binarch.models.cell_network import CellModule
-from binarch.nn import ChannelShuffle, DropPath, PReLU, QuantConv2d, ShiftedPair, StemConv2d, Zero
+from binarch.nn import ChannelShuffle, DropPath, ExactConv2d, PReLU, QuantConv2d, QuantLinear, ShiftedPair, Zero
 from binarch.runtime.ops import (
     LARGEST_REAL,
     Add,
     Affine,
-    BitConv,
     Clip,
     Concat,
     Conv,
@@ -51,6 +53,11 @@ def pack_network(
 
     ``card`` must hold ``classes``, the names of the logits; what else it holds is for people.
     """
+    return build(network, size=size, mean=mean, std=std).program(card)
+
+
+def build(network: nn.Module, *, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Builder:
+    """As :func:`pack_network`, before what nothing needs is left out."""
     builder = Builder()
     training = {module: module.training for module in network.modules()}
     network.eval()
@@ -63,22 +70,26 @@ def pack_network(
     finally:
         for module, mode in training.items():
             module.training = mode
-    return builder.program(card)
+    return builder
 
 
 def lower(module: nn.Module, builder: Builder, x: int) -> int:
     """Append ``module``; return the value of its output.
 
     The function of the nearest known base class does it, unless the module computes something else than that class.
+    All other modules are traced, and the layers in them lowered one by one (see ``trace``).
     """
+    if _known(module) is not None:
+        with builder.owned_by(module):
+            return _lower(module, builder, x)
+    return lower_traced(module, builder, x, lower=lower, leaf=lambda part: _known(part) not in (None, nn.Sequential))
+
+
+def _known(module: nn.Module) -> type | None:
+    """The class whose function lowers ``module``."""
     kind = type(module)
     known = next(base for base in kind.__mro__ if base in _lower.registry)
-    if known is object or kind.forward is not known.forward:  # type: ignore[attr-defined]
-        raise UserError(
-            f"{kind.__module__}.{kind.__qualname__}: cannot be packed; build it from layers that can (the list is in "
-            "binarch/deploy/lower.py), or teach it with @binarch.deploy.register"
-        )
-    return _lower(module, builder, x)
+    return None if known is object or kind.forward is not known.forward else known  # type: ignore[attr-defined]
 
 
 @singledispatch
@@ -88,29 +99,6 @@ def _lower(module: nn.Module, builder: Builder, x: int) -> int:
 
 #: Decorator for a function of (module, builder, value) that lowers one more kind of module, found by its annotation.
 register = _lower.register
-
-
-def array(tensor: Tensor) -> np.ndarray:
-    """A tensor as float32 numbers."""
-    return tensor.detach().to("cpu", torch.float32).numpy()
-
-
-def window(
-    kernel: Any, stride: Any, padding: Any, dilation: Any, size: tuple[int, int], *, ceil: bool = False
-) -> Window:
-    """The window of a convolution or pool on a map of ``size``."""
-    kernel, stride, padding, dilation = (
-        (n, n) if isinstance(n, int) else (int(n[0]), int(n[1])) for n in (kernel, stride, padding, dilation)
-    )
-    span = [n + 2 * p - d * (k - 1) - 1 for n, p, d, k in zip(size, padding, dilation, kernel, strict=True)]
-    out = [(-(-s // t) if ceil else s // t) + 1 for s, t in zip(span, stride, strict=True)]
-    if ceil:  # PyTorch drops a last window that begins behind the map
-        out = [n - ((n - 1) * t >= m + p) for n, t, m, p in zip(out, stride, size, padding, strict=True)]
-    return Window(kernel, stride, dilation, (-padding[0], -padding[1]), (out[0], out[1]))
-
-
-def _size(builder: Builder, x: int) -> tuple[int, int]:
-    return builder.shapes[x].height, builder.shapes[x].width
 
 
 @register
@@ -181,7 +169,7 @@ def _(module: nn.MaxPool2d, builder: Builder, x: int) -> int:
     if module.dilation not in (1, (1, 1)):
         raise UserError(f"MaxPool2d with dilation {module.dilation} cannot be packed; use dilation 1")
     stride = module.stride if module.stride is not None else module.kernel_size
-    seen = window(module.kernel_size, stride, module.padding, module.dilation, _size(builder, x), ceil=module.ceil_mode)
+    seen = window(module.kernel_size, stride, module.padding, module.dilation, size(builder, x), ceil=module.ceil_mode)
     return builder.add(Pool(x, "max", seen))
 
 
@@ -192,7 +180,7 @@ def _(module: nn.AvgPool2d, builder: Builder, x: int) -> int:
         raise UserError(
             "AvgPool2d with divisor_override, or ceil_mode counting padding, cannot be packed; leave them out"
         )
-    seen = window(module.kernel_size, module.stride, module.padding, 1, _size(builder, x), ceil=module.ceil_mode)
+    seen = window(module.kernel_size, module.stride, module.padding, 1, size(builder, x), ceil=module.ceil_mode)
     return builder.add(Pool(x, kind, seen))
 
 
@@ -217,21 +205,21 @@ def _(module: nn.Flatten, builder: Builder, x: int) -> int:
 
 @register
 def _(module: nn.Linear, builder: Builder, x: int) -> int:
-    if _size(builder, x) != (1, 1):
-        raise UserError(f"Linear on a map of {_size(builder, x)} cannot be packed; put nn.Flatten or a mean before it")
+    if size(builder, x) != (1, 1):
+        raise UserError(f"Linear on a map of {size(builder, x)} cannot be packed; put nn.Flatten or a mean before it")
     one = window(1, 1, 0, 1, (1, 1))
     bias = builder.reals(array(module.bias)) if module.bias is not None else -1
     return builder.add(Conv(x, one, module.out_features, 1, builder.reals(array(module.weight)), 32, 0, bias))
 
 
-@register(StemConv2d)
+@register(ExactConv2d)
 @register(nn.Conv2d)
 def _(module: nn.Conv2d, builder: Builder, x: int) -> int:
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise UserError(
             f"Conv2d with padding {module.padding!r} ({module.padding_mode}) cannot be packed; pad with zeros"
         )
-    seen = window(module.kernel_size, module.stride, module.padding, module.dilation, _size(builder, x))
+    seen = window(module.kernel_size, module.stride, module.padding, module.dilation, size(builder, x))
     bias = builder.reals(array(module.bias)) if module.bias is not None else -1
     weight = builder.reals(array(module.weight))
     return builder.add(Conv(x, seen, module.out_channels, module.groups, weight, 32, 0, bias))
@@ -239,52 +227,33 @@ def _(module: nn.Conv2d, builder: Builder, x: int) -> int:
 
 @register
 def _(module: QuantConv2d, builder: Builder, x: int) -> int:
-    seen = window(module.weight.shape[2:], module.stride, module.padding, module.dilation, _size(builder, x))
-    return quantized(module, builder, x, seen)
+    seen = window(module.filter_shape[2:], module.stride, module.padding, module.dilation, size(builder, x))
+    return lower_quantized(module, builder, x, seen)
+
+
+@register
+def _(module: QuantLinear, builder: Builder, x: int) -> int:
+    if size(builder, x) != (1, 1):
+        raise UserError(f"a linear layer on a map of {size(builder, x)} cannot be packed; put nn.Flatten before it")
+    return lower_quantized(module, builder, x, window(1, 1, 0, 1, (1, 1)))
 
 
 @register
 def _(module: ShiftedPair, builder: Builder, x: int) -> int:
     """The second convolution sees the map from its second row and column on."""
-    size = _size(builder, x)
-    half = (-(-size[0] // 2), -(-size[1] // 2))
+    height, width = size(builder, x)
+    half = (-(-height // 2), -(-width // 2))
     halves = []
     for origin, part in (((0, 0), module.first), ((1, 1), module.second)):
         seen = Window((1, 1), (2, 2), (1, 1), origin, half)
         if isinstance(part, QuantConv2d):
-            halves.append(quantized(part, builder, x, seen))
+            halves.append(lower_quantized(part, builder, x, seen))
         elif isinstance(part, nn.Conv2d) and part.bias is None:
             weight = builder.reals(array(part.weight))
             halves.append(builder.add(Conv(x, seen, part.out_channels, part.groups, weight, 32, 0, -1)))
         else:
             raise UserError(f"ShiftedPair of {type(part).__name__} cannot be packed; use bias-free convolutions")
     return builder.add(Concat(tuple(halves)))
-
-
-def quantized(module: QuantConv2d, builder: Builder, x: int, seen: Window) -> int:
-    """A convolution with quantizers: bits where both sides have few, real numbers where not."""
-    codes, scale = module.weight_quantizer.quantize(module.weight)
-    factor = scale.flatten()
-    if module.scale is not None:
-        factor = factor * module.scale
-    scales = np.broadcast_to(array(factor), len(module.weight))
-    out, groups = len(module.weight), module.groups
-    if module.activation_quantizer.bits == 32 and module.weight_quantizer.bits == 1:
-        signs, levels = builder.bits(array(codes) > 0), builder.reals(np.array([-1, 1]))
-        y = builder.add(Conv(x, seen, out, groups, signs, 1, levels, -1))
-        return builder.add(Affine(y, builder.reals(scales), builder.reals(np.zeros(out))))
-    if module.activation_quantizer.bits == 32:
-        weight = builder.reals(array(codes) * scales.reshape(-1, 1, 1, 1))
-        return builder.add(Conv(x, seen, out, groups, weight, 32, 0, -1))
-    if module.weight_quantizer.bits != 1 or module.activation_quantizer.bits != 1:
-        raise UserError(
-            f"a convolution of {module.activation_quantizer.bits}-bit activations with "
-            f"{module.weight_quantizer.bits}-bit weights cannot be packed; pack a network whose last training "
-            "stage made both binary"
-        )
-    signs = builder.quantize(x, np.zeros(1, np.float32))
-    weight = builder.bits(array(codes) > 0)
-    return builder.add(BitConv(signs, seen, out, groups, weight, (-1, 1), (-1, 1), builder.reals(scales)))
 
 
 @register

@@ -1,5 +1,7 @@
 """A finished training run to a packed program."""
 
+from typing import Any
+
 from binarch.deploy.lower import pack_network
 from binarch.models import costs
 from binarch.runs import RunFolder
@@ -12,13 +14,21 @@ def pack_run(folder: RunFolder) -> Program:
     network, config = load_network(folder)
     known = folder.read_json("result.json")
     size = known["image_size"]
+    plain = folder.read_json("config.json")
+    shape: dict[str, Any]
+    if "arch" in plain:
+        scheme = f"{config.network.scheme}, binary: {config.stages[-1].binarize}"
+        shape = {"network": {"arch": plain["arch"], "width": config.network.width, "scheme": config.network.scheme}}
+    else:
+        scheme = f"{config.network.space} space, binary: {config.stages[-1].binarize}"
+        cells = {name: getattr(config.network, name) for name in ("space", "cells", "channels", "groups")}
+        shape = {"genotype": folder.read_json("genotype.json"), "network": cells}
     card = {
         "classes": known["classes"],
         "data": known.get("dataset", config.data.dataset),
         "test_accuracy": known.get("test_accuracy"),
-        "scheme": f"{config.network.space} space, binary: {config.stages[-1].binarize}",
-        "genotype": folder.read_json("genotype.json"),
-        "network": {name: getattr(config.network, name) for name in ("space", "cells", "channels", "groups")},
+        "scheme": scheme,
+        **shape,
         "seed": config.seed,
         "costs": costs(network, size).to_dict(),
     }

@@ -1,6 +1,5 @@
 """Programs with random weights: the speed of an architecture can be measured before anything is trained."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -8,22 +7,16 @@ from torch import nn
 
 from binarch.deploy.lower import pack_network
 from binarch.errors import UserError
-from binarch.models import NetworkConfig, VggSmall, costs
-from binarch.nn import Binarization, QuantConv2d
+from binarch.models import NetworkConfig, costs, find_architecture
+from binarch.nn import QuantLayer
 from binarch.runtime.program import Program
-from binarch.spaces import find_genotype
-
-#: Networks that are no cell networks, by name: a function of (classes, image_size).
-FAMILIES: dict[str, Callable[[int, int], nn.Module]] = {
-    "vgg-small": lambda classes, size: VggSmall(Binarization("both"), classes=classes, image_size=size),
-}
 
 
 def random_program(arch: str, config: NetworkConfig, *, classes: int, image_size: int, seed: int = 0) -> Program:
-    """The packed network of ``arch`` (a name of ``FAMILIES``, or whatever names a genotype) with random weights.
+    """The packed network of ``arch`` (a name of the catalogue, or whatever names a genotype) with random weights.
 
     Norms get the statistics of noise and random scales and shifts, so that signs and thresholds are mixed as in a
-    trained network. Binary in the ``bats`` space, real in ``darts``; ``config`` counts for cell networks only.
+    trained network. Binary in the ``bats`` space and with the scheme of ``config``, real in ``darts``.
     """
     for name, value, least in (("classes", classes, 1), ("image_size", image_size, 4)):
         if value < least:
@@ -31,11 +24,10 @@ def random_program(arch: str, config: NetworkConfig, *, classes: int, image_size
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     try:
-        if arch in FAMILIES:
-            network = FAMILIES[arch](classes, image_size)
-        else:
-            config = replace(config, auxiliary=False)  # a head for training only
-            network = config.build(find_genotype(arch), classes, "both" if config.space == "bats" else "none")
+        config = replace(config, auxiliary=False)  # a head for training only
+        found = find_architecture(arch)
+        real = config.space != "bats" and not isinstance(found, str)
+        network = config.build(found, classes, "none" if real else "both", image_size)
         randomise(network, image_size)
         card = {
             "classes": [str(number) for number in range(classes)],
@@ -51,14 +43,14 @@ def random_program(arch: str, config: NetworkConfig, *, classes: int, image_size
 def randomise(network: nn.Module, image_size: int) -> None:
     """Random scales and slopes, then batch statistics of 16 noise images as those of every batch norm."""
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             module.momentum = None  # an average over all batches seen: here, one
             if module.weight is not None:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.5)
         elif isinstance(module, nn.PReLU):
             module.weight.uniform_(0.0, 0.5)
-        elif isinstance(module, QuantConv2d) and module.scale is not None:
+        elif isinstance(module, QuantLayer) and module.scale is not None:
             module.scale.uniform_(0.5, 1.5)
     network.train()
     network(torch.rand(16, 3, image_size, image_size).sub(0.5).div(0.25))

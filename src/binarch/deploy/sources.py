@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from binarch.deploy.pack import pack_run
-from binarch.deploy.random import FAMILIES, random_program
+from binarch.deploy.random import random_program
 from binarch.errors import UserError
-from binarch.models import NetworkConfig
+from binarch.models import MODELS, NetworkConfig
 from binarch.runs import RunFolder
 from binarch.runtime.program import Program
 
@@ -21,6 +21,6 @@ def find_program(source: str, config: NetworkConfig, *, classes: int, image_size
     if path.suffix == ".safetensors" and not path.exists():
         raise UserError(f"{path}: no such file; give a file that binarch pack wrote")
     packed = path.is_file() and path.suffix != ".json"
-    if source not in FAMILIES and (packed or RunFolder(path).has("network.safetensors")):
+    if source not in MODELS and (packed or RunFolder(path).has("network.safetensors")):
         return open_program(path)
     return random_program(source, config, classes=classes, image_size=image_size)
