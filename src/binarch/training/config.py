@@ -8,20 +8,26 @@ from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.nn import Binarize
 from binarch.training.device import Device, Precision
+from binarch.training.loss import Loss
+from binarch.training.schedule import Schedule
 
 _STAGE_NAMES = {
     "none": "real-valued",
     "activations": "binary activations",
     "both": "binary activations and weights",
+    "mine": "mining of interactions",
 }
+
+#: What a stage does: train with a binarization; or, for CI-Net, look for interactions while weights stand still.
+StageKind = Literal["none", "activations", "both", "mine"]
 
 
 @final
 @dataclass(frozen=True)
 class TrainStage:
-    """One stage: the network's binarization and how long and how fast it learns."""
+    """One stage: what it does, how long and how fast it learns."""
 
-    binarize: Binarize
+    kind: StageKind
     epochs: int
     learning_rate: float
     weight_decay: float
@@ -29,30 +35,39 @@ class TrainStage:
     @property
     def name(self) -> str:
         """What the stage trains, in words."""
-        return _STAGE_NAMES[self.binarize]
+        return _STAGE_NAMES[self.kind]
+
+    @property
+    def binarize(self) -> Binarize:
+        """What carries few bits."""
+        return "both" if self.kind == "mine" else self.kind
 
 
 @final
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a genotype's network is trained.
+    """How the network of a genotype, or one of the catalogue, is trained.
 
     ``binarize``, ``epochs``, ``learning_rate`` and ``weight_decay`` list one value per stage; a single value holds for
-    all. Every stage starts from the weights of the one before, with a new optimizer and a cosine from its rate to 0.
+    all. Every stage starts from the weights of the one before, with a new optimizer and a new schedule.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    binarize: tuple[Binarize, ...] = ("activations", "both")
-    """What carries one bit in each stage: none, activations, both."""
+    binarize: tuple[StageKind, ...] = ("activations", "both")
+    """What carries one bit in each stage: none, activations, both; mine: ci-net looks for interactions."""
     epochs: tuple[int, ...] = (20,)
     """Epochs of each stage."""
     learning_rate: tuple[float, ...] = (1e-3,)
     """Learning rate at the start of each stage."""
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with momentum 0.9."""
+    optimizer: Literal["adamw", "sgd", "nesterov"] = "adamw"
+    """AdamW, or SGD with momentum 0.9, without and with Nesterov's look ahead."""
+    schedule: str = "cosine"
+    """cosine, linear, exponential:F (to F of the rate), or steps:F@S,S (times F at shares S of a stage)."""
+    loss: Loss = "cross_entropy"
+    """What is minimised."""
     batch_size: int = 96
     """Images per step."""
     label_smoothing: float = 0.0
@@ -92,6 +107,14 @@ class TrainConfig:
         require(self.clip > 0, "clip", self.clip, "above 0")
         require(all(decay >= 0 for decay in self.weight_decay), "weight_decay", self.weight_decay, "0 or more")
         require(self.auxiliary_weight >= 0, "auxiliary_weight", self.auxiliary_weight, "0 or more")
+        Schedule.parse(self.schedule)
+        if "mine" in self.binarize:
+            inside = self.binarize[0] == self.binarize[-1] == "both"
+            if self.network.scheme != "ci-net" or not inside or "activations" in self.binarize:
+                raise UserError(
+                    f"binarize: {' '.join(self.binarize)} is not possible with {self.network.scheme}; mining needs "
+                    "--scheme ci-net and stands between two stages: both mine both"
+                )
         self.augment  # noqa: B018 (refuses negative sizes)
 
     @property
@@ -100,6 +123,10 @@ class TrainConfig:
         count = len(self.binarize)
         columns = (per_stage(n, getattr(self, n), count) for n in ("epochs", "learning_rate", "weight_decay"))
         return tuple(TrainStage(*values) for values in zip(self.binarize, *columns, strict=True))
+
+    def rate(self, stage: TrainStage, progress: float) -> float:
+        """The learning rate at ``progress`` (0 to 1) of a stage."""
+        return Schedule.parse(self.schedule).at(stage.learning_rate, progress)
 
     @property
     def augment(self) -> Augment:

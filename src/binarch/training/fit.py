@@ -1,4 +1,4 @@
-"""Training the network of a genotype, in stages."""
+"""Training a network, in stages."""
 
 from typing import Any, final
 
@@ -6,19 +6,21 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn import functional
 
-from binarch.data import Batches, Dataset, Images, derive_seed, split
+from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batches, split
 from binarch.errors import UserError
-from binarch.models import costs
+from binarch.models import Architecture, CellNetwork, costs
+from binarch.nn import QuantLayer
+from binarch.quantizers import Quantizer
 from binarch.runs import RunFolder, to_plain, write_atomic
-from binarch.spaces import Genotype
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
+from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
-from binarch.training.schedule import cosine
+from binarch.training.loss import loss_of
+from binarch.training.mining import Miner
 
 
 @final
@@ -29,7 +31,7 @@ class _TrainTask(Task):
         self,
         config: TrainConfig,
         index: int,
-        genotype: Genotype,
+        arch: Architecture,
         dataset: Dataset,
         parts: tuple[Images, Images],
         fabric: Fabric,
@@ -39,7 +41,7 @@ class _TrainTask(Task):
         count = len(config.stages)
         self.title = f"train {index + 1}/{count}: {stage.name}" if count > 1 else f"train: {stage.name}"
         self.config, self.stage, self.index, self.dataset = config, stage, index, dataset
-        self.validation = parts[1]
+        self.training, self.validation = parts
         self.batches = Batches(
             parts[0],
             dataset.mean,
@@ -50,32 +52,35 @@ class _TrainTask(Task):
         )
         self.epochs, self.steps, self.batch_size = stage.epochs, len(self.batches), self.batches.batch_size
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        self.plain = config.network.build(genotype, len(dataset.classes), stage.binarize)
+        self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size)
         if weights is not None:
-            self.plain.load_state_dict(weights)
+            _take_up(self.plain, weights)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self.plain, _optimizer(self.plain, config, stage))
+        self.quantized = [module for module in self.plain.modules() if isinstance(module, QuantLayer)]
+        self.health = Health(self.plain)
         self.fabric = fabric
 
     def step(self, epoch: int, step: int) -> Tensor:
         x, y = self.batches.get(epoch, step)
         progress = (epoch + step / self.steps) / self.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = cosine(self.stage.learning_rate, 0.0, progress)
-        self.plain.set_drop_path(self.config.drop_path * epoch / self.epochs)
+            group["lr"] = self.config.rate(self.stage, progress) * group["step_scale"]
+        if isinstance(self.plain, CellNetwork):
+            self.plain.set_drop_path(self.config.drop_path * epoch / self.epochs)
         self.network.train()
         output = self.network(x.contiguous(memory_format=torch.channels_last))
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
-        loss = functional.cross_entropy(logits, y, label_smoothing=self.config.label_smoothing)
-        total = loss
+        loss = total = loss_of(self.config.loss, logits, y, self.config.label_smoothing)
         if auxiliary is not None:
-            total = loss + self.config.auxiliary_weight * functional.cross_entropy(
-                auxiliary, y, label_smoothing=self.config.label_smoothing
-            )
+            beside = loss_of(self.config.loss, auxiliary, y, self.config.label_smoothing)
+            total = loss + self.config.auxiliary_weight * beside
         self.optimizer.zero_grad()
         self.fabric.backward(total)
         nn.utils.clip_grad_norm_(self.plain.parameters(), self.config.clip)
         self.optimizer.step()
+        for layer in self.quantized:
+            layer.settle()
         correct = (logits.detach().argmax(1) == y).sum()
         return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
 
@@ -88,39 +93,132 @@ class _TrainTask(Task):
             "stage_name": self.stage.name,
             "epoch": epoch,
             "global_epoch": before + epoch,
-            "lr": cosine(self.stage.learning_rate, 0.0, epoch / self.epochs),
+            "lr": self.config.rate(self.stage, epoch / self.epochs),
             "train_loss": loss / count,
             "train_accuracy": correct / count,
         }
         if len(self.validation):
             score = evaluate(self.network, self.validation, self.dataset)
             row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+        row |= self.health.row(self._looked_at())
+        self.health.begin_epoch()
         return row
 
+    def _looked_at(self) -> Tensor:
+        """One batch of images that stays the same: held out where there are such."""
+        images = self.validation if len(self.validation) else self.training
+        batch, _ = next(iter(evaluation_batches(images, self.dataset.mean, self.dataset.std, self.batch_size)))
+        return batch.contiguous(memory_format=torch.channels_last)
+
     def state(self) -> dict[str, Any]:
-        return {"network": self.plain.state_dict(), "optimizer": self.optimizer.state_dict()}
+        learned = {"network": self.plain.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return learned | {"health": self.health.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.plain.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.health.load_state(state["health"])
 
     def carry(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.plain.state_dict().items()}
 
 
+@final
+class _MiningTask(Task):
+    """Between two stages of CI-BCNN: edges are looked for, weights stand still."""
+
+    def __init__(
+        self, config: TrainConfig, index: int, arch: Architecture, dataset: Dataset, parts: tuple[Images, Images],
+        fabric: Fabric, weights: dict[str, Tensor],
+    ) -> None:  # fmt: skip
+        self.index, self.title, self.epochs = index, config.stages[index].name, config.stages[index].epochs
+        self.config, self.dataset, self.validation = config, dataset, parts[1]
+        seed = derive_seed(config.seed, "mining")
+        self.batches = Batches(parts[0], dataset.mean, dataset.std, config.batch_size, seed, config.augment)
+        self.steps, self.batch_size = len(self.batches), self.batches.batch_size
+        torch.manual_seed(seed)
+        plain = config.network.build(arch, len(dataset.classes), "both", dataset.image_size)
+        plain.load_state_dict(weights)
+        self.plain = plain.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.miner = Miner(self.plain)
+
+    def step(self, epoch: int, step: int) -> Tensor:
+        x, y = self.batches.get(epoch, step)
+        number = epoch * self.steps + step
+        loss, logits = self.miner.step(number, x.contiguous(memory_format=torch.channels_last), y)
+        correct = (logits.argmax(1) == y).sum()
+        return torch.stack([loss.double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
+
+    def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "phase": "mine",
+            "stage": self.index,
+            "stage_name": self.title,
+            "epoch": epoch,
+            "global_epoch": sum(stage.epochs for stage in self.config.stages[: self.index]) + epoch,
+            "train_loss": sums[0] / sums[2],
+            "train_accuracy": sums[1] / sums[2],
+            "edges": self.miner.edges,
+            "actions_kept": self.miner.kept / self.miner.tried,
+        }
+        if len(self.validation):
+            score = evaluate(self.plain, self.validation, self.dataset)
+            row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+        return row
+
+    def state(self) -> dict[str, Any]:
+        return {"network": self.plain.state_dict(), "miner": self.miner.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.plain.load_state_dict(state["network"])
+        self.miner.load_state(state["miner"])
+
+    def carry(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.plain.state_dict().items()}
+
+
+def _take_up(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load the weights of the stage before; what only this stage's quantizers learn keeps its start."""
+    own = {
+        f"{name}.{key}"
+        for name, module in network.named_modules()
+        if isinstance(module, Quantizer)
+        for key in module.state_dict()
+    }
+    shapes = network.state_dict()
+    for name, value in weights.items():
+        if name not in shapes or shapes[name].shape != value.shape:
+            raise UserError(
+                f"binarize: the stages differ in {name}, so the weights of one do not fit the next; give this scheme "
+                "one stage"
+            )
+    missing = set(shapes) - set(weights) - own
+    assert not missing, missing
+    network.load_state_dict(weights, strict=False)
+
+
 def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> torch.optim.Optimizer:
-    """Filters and matrices decay; norms, slopes and scales do not."""
+    """Filters and matrices decay; norms, slopes and scales do not. Latent weights step as far as their rule says."""
+    scales = {
+        layer.weight: layer.latent_rule.step_scale(layer.weight)
+        for layer in network.modules()
+        if isinstance(layer, QuantLayer)
+    }
+    kinds: dict[tuple[float, float], list[nn.Parameter]] = {(stage.weight_decay, 1.0): [], (0.0, 1.0): []}
+    for parameter in network.parameters():
+        decay = stage.weight_decay if parameter.dim() > 1 else 0.0
+        kinds.setdefault((decay, scales.get(parameter, 1.0)), []).append(parameter)
     groups = [
-        {"params": [p for p in network.parameters() if p.dim() > 1], "weight_decay": stage.weight_decay},
-        {"params": [p for p in network.parameters() if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "step_scale": scale}
+        for (decay, scale), parameters in kinds.items()
     ]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9)
-    return torch.optim.AdamW(groups, lr=stage.learning_rate)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=stage.learning_rate)
+    return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=config.optimizer == "nesterov")
 
 
 def train(
-    genotype: Genotype,
+    arch: Architecture,
     config: TrainConfig,
     dataset: Dataset,
     folder: RunFolder,
@@ -134,14 +232,10 @@ def train(
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
     With ``resume`` a folder that was begun is continued; one that is finished is left as it is.
     """
-    _check(config, dataset)
-    plain = {
-        "verb": "train",
-        "space": config.network.space,
-        **to_plain(config),
-        "genotype": genotype.to_dict(),
-        "found": dataset.identity(),
-    }
+    stages = tuple(stage.binarize for stage in config.stages)
+    config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
+    named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
+    plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
     folder.claim(plain, resume=resume)
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
@@ -149,32 +243,21 @@ def train(
     training = dataset.train.to(fabric.device)
     kept, held = split(training.labels.cpu(), config.validation, config.seed)
     parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))
-    folder.write_json("genotype.json", genotype.to_dict())
+    if not isinstance(arch, str):
+        folder.write_json("genotype.json", arch.to_dict())
     display = display.into(folder / "log.txt")
     if parts[0].labels.numel() < config.batch_size:
         display.say(
             f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
         )
 
-    def build(index: int) -> Any:
-        return lambda carry: _TrainTask(config, index, genotype, dataset, parts, fabric, carry)
+    def build(index: int, stage: TrainStage) -> Any:
+        kind = _MiningTask if stage.kind == "mine" else _TrainTask
+        return lambda carry: kind(config, index, arch, dataset, parts, fabric, carry)
 
-    task = Loop(folder, display, config.seed, [build(index) for index in range(len(config.stages))]).run()
+    task = Loop(folder, display, config.seed, [build(*stage) for stage in enumerate(config.stages)]).run()
     assert isinstance(task, _TrainTask)
     return _finish(task, dataset, folder, display, test=test)
-
-
-def _check(config: TrainConfig, dataset: Dataset) -> None:
-    """Refuse what cannot be built before anything is written."""
-    for stage in config.stages:
-        config.network.build_space(stage.binarize).check(config.network.channels)
-    if config.network.cells < 3:
-        raise UserError(f"cells: {config.network.cells} is too few for two reductions; use 3 or more")
-    if config.network.auxiliary and dataset.image_size < 32:
-        raise UserError(
-            f"auxiliary: images of {dataset.image_size} pixels are too small for the auxiliary head; it needs 32 "
-            "(use --no-auxiliary or --image-size 32)"
-        )
 
 
 def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:

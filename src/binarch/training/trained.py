@@ -6,29 +6,33 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from binarch.data import Dataset, load
 from binarch.errors import UserError
-from binarch.models import CellNetwork
+from binarch.models import Architecture
 from binarch.runs import RunFolder, from_plain
 from binarch.spaces import Genotype
 from binarch.training.config import TrainConfig
 from binarch.training.device import Device, make_fabric
 from binarch.training.evaluate import evaluate
 
+#: What config.json holds besides the settings.
+_BESIDE = ("verb", "space", "genotype", "arch", "found")
 
-def load_network(folder: RunFolder) -> tuple[CellNetwork, TrainConfig]:
+
+def load_network(folder: RunFolder) -> tuple[nn.Module, TrainConfig]:
     """The network of a finished training with its weights, and its settings."""
     plain = folder.read_json("config.json")
     if plain.get("verb") != "train":
         raise UserError(f"{folder.path}: is the folder of a {plain.get('verb')}; give the folder of a training")
-    settings = {name: value for name, value in plain.items() if name not in ("verb", "space", "genotype", "found")}
+    settings = {name: value for name, value in plain.items() if name not in _BESIDE}
     config = from_plain(settings, TrainConfig, folder / "config.json")
     if not folder.has("result.json"):
         raise UserError(f"{folder.path}: the training is not finished; continue it with binarch train --resume auto")
-    classes = len(folder.read_json("result.json")["classes"])
-    genotype = Genotype.load(folder / "genotype.json")
-    network = config.network.build(genotype, classes, config.stages[-1].binarize)
+    known = folder.read_json("result.json")
+    arch: Architecture = plain["arch"] if "arch" in plain else Genotype.load(folder / "genotype.json")
+    network = config.network.build(arch, len(known["classes"]), config.stages[-1].binarize, known["image_size"])
     try:
         network.load_state_dict(load_file(folder / "network.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
