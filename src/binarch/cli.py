@@ -16,10 +16,11 @@ from binarch.data import CATALOGUE, load
 from binarch.demo import run_demo
 from binarch.errors import UserError, choose
 from binarch.help import verb_help
-from binarch.models import NetworkConfig, costs
-from binarch.nn import Binarize
+from binarch.models import MODELS, NetworkConfig, costs, find_architecture
+from binarch.nn import SCHEMES, Binarize
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
+from binarch.reproduce import reproduce_table1
 from binarch.runs import RunFolder, write_atomic
 from binarch.runtime import load as load_packed
 from binarch.search import STRATEGIES, SearchConfig, search
@@ -67,10 +68,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Train:
-    """Train the network of a genotype; the test set is read once, after the last epoch."""
+    """Train a network; the test set is read once, after the last epoch."""
 
     arch: str
-    """A published name, a genotype file, or the folder of a search."""
+    """A published genotype, a genotype file, the folder of a search, or a network of the catalogue."""
     output: Output
     config: TrainConfig
     recipe: str | None = None
@@ -124,7 +125,7 @@ class Bench:
     file: tyro.conf.Positional[str | None] = None
     """A packed file, a run folder, or what --arch takes."""
     arch: str | None = None
-    """Random weights for this network: vgg-small, a published name, a genotype file or folder."""
+    """Random weights for this network: of the catalogue, a published name, a genotype file or folder."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     classes: int = 10
     """Number of classes, for random weights."""
@@ -159,6 +160,32 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Reproduce:
+    """Make a table of the supplement again: train its rows, write table.md and table.html."""
+
+    what: tyro.conf.Positional[Literal["table1"]]
+    """table1: the binarization methods."""
+    out: Path
+    """Folder of the runs and the table; what is finished there is kept."""
+    rows: tuple[str, ...] = ()
+    """Rows, e.g. bnn xnor-net (default: all)."""
+    recipes: tuple[Literal["own", "common"], ...] = ("own", "common")
+    """own: the method's published recipe; common: one recipe and network for all."""
+    budget: Literal["smoke", "cpu", "paper"] = "cpu"
+    """smoke: seconds a row; cpu: minutes a run, small; paper: the real thing, for a GPU."""
+    seeds: int = 0
+    """Trainings of each row (0: 3 of 1/1 rows, 1 of the others; 1 in smoke)."""
+    dataset: str = "cifar10"
+    """Images to train on."""
+    data: Path | None = None
+    """Local copy of the data."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+@dataclass(frozen=True)
 class Draw:
     """Draw both cells of a genotype, with depth and kernel statistics."""
 
@@ -175,14 +202,16 @@ class Count:
     """Count parameters, multiply-accumulates and bytes of a network, auxiliary head left out."""
 
     arch: str
-    """A published name, a genotype file, or a run folder."""
+    """A published genotype, a genotype file, a run folder, or a network of the catalogue."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     binarize: Binarize | None = None
-    """What carries one bit (default: both in the bats space, none in darts)."""
+    """What carries few bits (default: both; none in the darts space)."""
     classes: int = 10
     """Number of classes."""
     image_size: int = 32
     """Side of the images in pixels."""
+    layers: bool = False
+    """Print a line per layer: bits, weights, multiply-accumulates, bytes."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -191,7 +220,7 @@ class Count:
 class List:
     """List what has a name."""
 
-    what: tyro.conf.Positional[Literal["archs", "spaces", "strategies", "recipes", "datasets"]]
+    what: tyro.conf.Positional[Literal["archs", "models", "schemes", "spaces", "strategies", "recipes", "datasets"]]
     """What to list."""
     json: bool = False
     """Print as JSON."""
@@ -217,11 +246,12 @@ def _search(args: Search, display: Display) -> None:
 
 
 def _train(args: Train, display: Display) -> None:
-    genotype = find_genotype(args.arch)
+    arch = find_architecture(args.arch)
     dataset = load(args.config.data)
     folder = RunFolder(args.output.out)
-    result = train(genotype, args.config, dataset, folder, display, resume=args.output.resume == "auto")
-    save_drawing(genotype, folder / "cells.svg", args.config.network.space)
+    result = train(arch, args.config, dataset, folder, display, resume=args.output.resume == "auto")
+    if not isinstance(arch, str):
+        save_drawing(arch, folder / "cells.svg", args.config.network.space)
     report = write_report(folder.path)
     _print(
         {**_summary(result), "weights": str(folder / "network.safetensors"), "report": str(report)},
@@ -288,6 +318,24 @@ def _export(args: Export, display: Display) -> None:
     _print({"file": str(args.out), "bytes": len(model), **deploy.check_onnx(model, program)}, args.json)
 
 
+def _reproduce(args: Reproduce, display: Display) -> None:
+    result = reproduce_table1(
+        args.out,
+        rows=args.rows,
+        recipes=args.recipes,
+        budget=args.budget,
+        seeds=args.seeds,
+        dataset=args.dataset,
+        data=args.data,
+        device=args.device,
+        display=display,
+    )
+    if args.json:
+        _print(result, as_json=True)
+        return
+    print((args.out / "table.md").read_text())
+
+
 def _draw(args: Draw, display: Display) -> None:
     save_drawing(find_genotype(args.arch), args.out, args.space, title=args.arch)
     display.say(f"Drawn: {args.out}")
@@ -297,20 +345,44 @@ def _count(args: Count, display: Display) -> None:
     for name, value, least in (("classes", args.classes, 1), ("image_size", args.image_size, 4)):
         if value < least:
             raise UserError(f"{name}: {value} is not possible; use {least} or more")
-    binarize = args.binarize or ("both" if args.network.space == "bats" else "none")
-    network = args.network.build(find_genotype(args.arch), args.classes, binarize)
+    arch = find_architecture(args.arch)
+    real = args.network.space != "bats" and not isinstance(arch, str)
+    network = args.network.build(arch, args.classes, args.binarize or ("none" if real else "both"), args.image_size)
+    if args.layers:
+        layers = deploy.summarise(network, args.image_size)
+        if args.json:
+            _print(layers.to_dict(), as_json=True)
+        else:
+            _print_table(deploy.tell_layers(layers))
+        return
     _print(costs(network, args.image_size).to_dict(), args.json)
 
 
 def _list(args: List, display: Display) -> None:
+    if args.what == "schemes":
+        _list_schemes(args.json)
+        return
     names: Mapping[str, str] = {
         "archs": {name: entry.description for name, entry in PUBLISHED.items()},
+        "models": {name: f"{model.description}; width {model.width}" for name, model in MODELS.items()},
         "spaces": {name: space.description for name, space in SPACES.items()},
         "strategies": {name: strategy.description for name, strategy in STRATEGIES.items()},
         "recipes": {name: recipe.description for name, recipe in RECIPES.items()},
         "datasets": dict(CATALOGUE),
     }[args.what]
     _print(names, args.json)
+
+
+def _list_schemes(as_json: bool) -> None:
+    columns = ("name", "weights", "activations", "learns", "published", "method")
+    rows = [(s.name, *s.bits, s.learns, s.published, s.title) for s in SCHEMES.values()]
+    if as_json:
+        _print({row[0]: dict(zip(columns[1:], row[1:], strict=True)) for row in rows}, as_json=True)
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(str, row))
+    _print_table(table)
 
 
 VERBS: dict[str, tuple[type, Callable[[Any, Display], None]]] = {
@@ -322,6 +394,7 @@ VERBS: dict[str, tuple[type, Callable[[Any, Display], None]]] = {
     "predict": (Predict, _predict),
     "bench": (Bench, _bench),
     "export": (Export, _export),
+    "reproduce": (Reproduce, _reproduce),
     "draw": (Draw, _draw),
     "count": (Count, _count),
     "list": (List, _list),
@@ -358,6 +431,13 @@ def _print(result: Mapping[str, Any], as_json: bool) -> None:
         else:
             table.add_row(name.replace("_", " ") if isinstance(value, int | float) else name, _text(name, value))
     Console(highlight=False).print(table)
+
+
+def _print_table(table: Table) -> None:
+    """Print all of it, however wide the terminal is."""
+    console = Console(highlight=False)
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
+    console.print(table, soft_wrap=True)
 
 
 def _text(name: str, value: Any) -> str:

@@ -1,0 +1,53 @@
+"""How much of the real thing is run."""
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from binarch.reproduce.row import Recipe
+from binarch.training import TrainConfig
+
+
+@final
+@dataclass(frozen=True)
+class Budget:
+    """A scale. ``paper`` changes nothing; the others shrink images, networks and epochs, rows alike."""
+
+    description: str
+    image_size: int
+    epochs: int
+    """Of a whole training; shared among its stages. 0: as published."""
+    limit: int | None
+    """Training images; None: all."""
+    seeds: int
+    """Trainings of a 1/1 row; other rows get one, unless more are asked for."""
+
+    def train_config(self, recipe: Recipe) -> TrainConfig:
+        """The recipe's settings at this scale."""
+        config = recipe.train
+        data = replace(config.data, image_size=self.image_size, limit=self.limit)
+        if not self.epochs:
+            return replace(config, data=data)
+        padding = max(1, config.crop_padding * self.image_size // 32) if config.crop_padding else 0
+        return replace(
+            config,
+            data=data,
+            network=recipe.cpu_network,
+            epochs=shared(self.epochs, config.epochs, len(config.binarize)),
+            crop_padding=padding,
+            cutout=0,
+            batch_size=min(config.batch_size, 128),
+        )
+
+
+def shared(total: int, published: tuple[int, ...], stages: int) -> tuple[int, ...]:
+    """``total`` epochs, at least one each, in about the proportion of ``published``."""
+    full = published * stages if len(published) == 1 else published
+    found = [max(1, round(total * part / sum(full))) for part in full[:-1]]
+    return (*found, max(1, total - sum(found)))
+
+
+BUDGETS: dict[str, Budget] = {
+    "smoke": Budget("seconds a row: does everything work?", 8, 1, 200, 1),
+    "cpu": Budget("minutes a run: rows can be compared with each other, not with the paper", 16, 3, None, 3),
+    "paper": Budget("the published widths, sizes and epochs: for a GPU", 32, 0, None, 3),
+}
