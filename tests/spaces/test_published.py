@@ -1,10 +1,11 @@
 """The published cells, spelled a second time: node by node, ``primitive(source)``, as their authors list them."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from binarch.spaces import PUBLISHED, Cell, published
+from binarch.spaces import PUBLISHED, Cell, Genotype, published
 
 NAMES = {
     "max3": "max_pool_3x3",
@@ -59,13 +60,19 @@ def spelled(cell: Cell) -> str:
     return "; ".join([*nodes, "concat " + ",".join(map(str, cell.concat))])
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", CELLS)
 def test_cells_are_those_of_their_papers(name: str) -> None:
     genotype = published(name)
     assert (spelled(genotype.normal), spelled(genotype.reduce)) == CELLS[name]
 
 
 def test_every_published_cell_says_where_it_comes_from() -> None:
-    assert list(PUBLISHED) == list(CELLS)
-    for entry in PUBLISHED.values():
-        assert re.search(r"\(.+, \w+ 20\d\d\)", entry.description)
+    assert list(PUBLISHED) == [*CELLS, "bats-cifar10"]
+    for name in CELLS:
+        assert re.search(r"\(.+, \w+ 20\d\d\)", PUBLISHED[name].description)
+
+
+def test_our_own_cell_is_the_one_that_the_study_found() -> None:
+    study = Path(__file__).parents[2] / "results/cifar10-cpu/bats"
+    assert published("bats-cifar10") == Genotype.load(study / "genotype.json")
+    assert "results/cifar10-cpu" in PUBLISHED["bats-cifar10"].description

@@ -48,6 +48,6 @@ def shared(total: int, published: tuple[int, ...], stages: int) -> tuple[int, ..
 
 BUDGETS: dict[str, Budget] = {
     "smoke": Budget("seconds a row: does everything work?", 8, 1, 200, 1),
-    "cpu": Budget("minutes a run: rows can be compared with each other, not with the paper", 16, 3, None, 3),
+    "cpu": Budget("minutes a run: rows can be compared with each other, not with the paper", 16, 4, 25_000, 3),
     "paper": Budget("the published widths, sizes and epochs: for a GPU", 32, 0, None, 3),
 }

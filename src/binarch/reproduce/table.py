@@ -61,6 +61,7 @@ def _write(runner: Runner, out: Path, budget: str, scale: Budget) -> dict[str, A
     found = [runner.line(row, recipe, range(100)) for row in ROWS.values() for recipe in row.recipes]
     lines: list[Line] = [line for line in found if line is not None]
     epochs = f"{scale.epochs} epochs" if scale.epochs else "published epochs"
+    epochs += f" of {scale.limit:,} images" if scale.limit else ""
     notes = [
         f"Budget {budget}: {scale.description}. {runner.dataset}, images of {scale.image_size} pixels, {epochs}.",
         "Ours: test accuracy after the last epoch, mean ± sd over n seeds; the test set was read once per run. Recipe "

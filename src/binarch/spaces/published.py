@@ -2,7 +2,7 @@
 
 NASNet and AmoebaNet are the transcriptions that the DARTS code trains; they differ from the cells of their own
 papers (fewer states in ``concat``, input order, the 7x1-1x7 block). The P-DARTS cell is the released one, from
-another run than the paper's figure.
+another run than the paper's figure. ``bats-cifar10`` is our own.
 """
 
 from dataclasses import dataclass
@@ -85,6 +85,13 @@ PUBLISHED: dict[str, Published] = {
             _cell("avg3:0 sep3:1, max3:0 sep7:2, sep7:0 avg3:1, max3:0 max3:1, 7x1:0 sep3:5", (3, 4, 6)),
         ),
         "AmoebaNet-A as DARTS transcribes it (Real et al., AAAI 2019)",
+    ),
+    "bats-cifar10": Published(
+        Genotype(
+            _cell("dil5:0 sep5:1, max3:1 dil5:2, sep5:0 max3:1, max3:1 max3:4", _FOUR),
+            _cell("dil3:0 dil5:1, dil5:1 sep5:2, skip:0 dil5:1, max3:3 max3:4", _FOUR),
+        ),
+        "found here by BATS on two cores (results/cifar10-cpu); the paper's own cell is not public",
     ),
 }
 

@@ -16,8 +16,8 @@ class Health:
     ``flip_ratio``: share of the coded weights whose code changed since the epoch began. A ratio that does not fall at
     the end says that the learning rate is too high; one of zero, that the weights are frozen.
 
-    ``saturated``: share of the numbers before activation quantizers at which the quantizer passes no gradient
-    (|x| >= 1 for a sign), on given images in evaluation mode.
+    ``saturated``: share of the numbers before activation quantizers at which the quantizer passes no gradient, on given
+    images in evaluation mode. Before a sign those are the numbers with |x| >= 1, also where a hard tanh cut them to 1.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -71,7 +71,10 @@ class Health:
             with torch.enable_grad():
                 x = arguments[0].detach().requires_grad_()
                 (slope,) = torch.autograd.grad(layer.activation_quantizer.quantize(x)[0].sum(), x)
-            counts[0] += (slope == 0).sum().cpu()
+            stuck = slope == 0
+            if layer.activation_quantizer.steps()[1][0] < 0:  # type: ignore[operator]
+                stuck |= x.abs() >= 1
+            counts[0] += stuck.sum().cpu()
             counts[1] += slope.numel()
 
         hooks = [layer.register_forward_pre_hook(look) for layer in self.stepping]
