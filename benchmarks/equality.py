@@ -22,7 +22,7 @@ from torch.nn import functional
 from binarch.data import Augment, Batches, Dataset, evaluation_batches, load
 from binarch.deploy import pack_network, pack_run
 from binarch.models import VggSmall
-from binarch.nn import Binarization, ExactConv2d
+from binarch.nn import ExactConv2d, binarize_
 from binarch.recipes import RECIPES
 from binarch.runs import RunFolder, environment
 from binarch.runtime import Network, Program
@@ -72,10 +72,12 @@ def main(comparison: Comparison) -> None:
     print(page(rows))
 
 
-def train_vgg(dataset: Dataset, comparison: Comparison) -> VggSmall:
+def train_vgg(dataset: Dataset, comparison: Comparison) -> nn.Module:
     """A small VGG with 1-bit weights and activations; Adam, cosine, crop and flip."""
     torch.manual_seed(0)
-    network = VggSmall(Binarization(), width=comparison.width).to(memory_format=torch.channels_last)
+    network: nn.Module = VggSmall(width=comparison.width)
+    binarize_(network, "bats")
+    network = network.to(memory_format=torch.channels_last)
     batches = Batches(dataset.train, dataset.mean, dataset.std, 100, 0, Augment(4, True, 0))
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     total = comparison.epochs * len(batches)

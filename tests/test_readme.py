@@ -1,4 +1,4 @@
-"""Every command and the Python example of the README, executed at toy size in an empty folder."""
+"""Every command and the Python examples of the README, executed at toy size in an empty folder."""
 
 import re
 import shlex
@@ -63,6 +63,8 @@ def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
             continue  # an extra
         if arguments[0] == "bench":
             arguments += ["--seconds", "0"]
+        if "vgg-small" in arguments:
+            arguments += ["--width", "4", "--limit", "60"]
         if arguments[0] == "search" and "photos" in arguments:
             arguments += [*SMALL, "--image-size", "8", "--batch-size", "4"]
         cli.main(arguments)
@@ -77,8 +79,10 @@ def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
         assert Path(left).is_file(), left
 
 
-def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_python_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
+    schemes, example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(schemes, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "('3',) ('0', '7') torch.Size([1, 10])\n"
     exec(compile(example, "README.md", "exec"), {})
     accuracy, size = capsys.readouterr().out.split()
     assert 0 <= float(accuracy) <= 1

@@ -54,6 +54,13 @@ ACCURACY: Final = Curve(
     "Accuracy", (Series("train_accuracy", *_TRAIN), Series("validation_accuracy", *_VALIDATION)), percent=True
 )
 LEARNING_RATE: Final = Curve("Learning rate", (Series("lr", "learning rate", _INK),), zero=True)
+FLIPS: Final = Curve(
+    "Coded weights that changed during the epoch", (Series("flip_ratio", "flip ratio", BLUE),), percent=True, zero=True
+)
+SATURATED: Final = Curve(
+    "Activations that pass no gradient", (Series("saturated", "saturated", ORANGE),), percent=True, zero=True
+)
+EDGES: Final = Curve("Interactions between channels", (Series("edges", "edges", _INK),), zero=True)
 ENTROPY: Final = Curve(
     "Entropy of the architecture weights (nats, mean over edges)",
     (Series("entropy_normal", "normal", BLUE), Series("entropy_reduce", "reduction", ORANGE)),

@@ -18,9 +18,12 @@ from binarch.report import words
 from binarch.report.charts import (
     ACCURACY,
     COLLAPSE,
+    EDGES,
     ENTROPY,
+    FLIPS,
     LEARNING_RATE,
     LOSS,
+    SATURATED,
     Curve,
     curve_chart,
     weight_map,
@@ -188,7 +191,8 @@ def _search_section(run: Run, space: str | None, pictures: _Pictures) -> Section
 
 def _train_section(run: Run, pictures: _Pictures) -> Section | None:
     runs = phase_rows(run, "train")
-    charts = pictures.charts((LOSS, ACCURACY, LEARNING_RATE), [rows for _, rows in runs])
+    curves = (LOSS, ACCURACY, LEARNING_RATE, FLIPS, SATURATED, EDGES)
+    charts = pictures.charts(curves, [rows for _, rows in runs])
     return Section("Training", _curves_note(runs), charts) if charts else None
 
 
@@ -214,7 +218,9 @@ def _evenly(genotypes: Sequence[tuple[int, Genotype]]) -> list[tuple[int, Genoty
 def _tiles(run: Run, search: Run, train: Run, result: Row) -> list[Tile]:
     costs = mapping(result.get("costs"))
     share = _binary_share(costs)
+    scheme, arch = mapping(train.config.get("network")).get("scheme"), train.config.get("arch")
     found = [
+        ("Method", f"{scheme} on {arch}" if arch else ""),
         ("Test accuracy", words.percent(result.get("test_accuracy"))),
         ("Validation accuracy", words.percent(result.get("validation_accuracy"))),
         ("Parameters", words.count(costs.get("params"))),

@@ -151,7 +151,7 @@ class _MiningTask(Task):
 
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
         row: dict[str, Any] = {
-            "phase": "mine",
+            "phase": "train",
             "stage": self.index,
             "stage_name": self.title,
             "epoch": epoch,
