@@ -6,25 +6,27 @@ from torch import nn
 
 from binarch.errors import UserError
 from binarch.nn import SCHEMES, find_scheme
+from binarch.nn.norms import shift_based, without_affine
 from binarch.nn.quant_layer import Shape2d
 from binarch.nn.schemes import boxed_start, ci_net, xnor_net
 from binarch.quantizers import Boxed, CentredBoxed, Free, GlorotBoxed, Identity, InputScale, Interaction
 
 SHAPE = Shape2d(160, (3, 3), (1, 1), (1, 1), (1, 1))  # 1440 inputs
 
-#: Bits of weights and activations, layers, what becomes of ReLU, affine norms, the latent rule: section by section.
+#: Bits of weights and activations, layers, what becomes of ReLU and norms, the latent rule: section by section.
 METHODS = {
-    "bats": ((1, 1), "inner", "none", True, Free),
-    "bc": ((1, 32), "all", "keep", True, GlorotBoxed),
-    "bc-stochastic": ((1, 32), "all", "keep", True, GlorotBoxed),
-    "bnn": ((1, 1), "all", "hardtanh", True, GlorotBoxed),
-    "xnor-net": ((1, 1), "inner", "none", True, CentredBoxed),
-    "ttq": ((2, 32), "inner", "keep", True, Free),
-    "hwgq": ((1, 2), "inner", "keep", False, Free),
-    "lq-net": ((1, 2), "inner", "keep", True, Free),
-    "cbcn": ((1, 1), "inner", "none", True, Free),
-    "ccnn": ((1, 1), "inner", "none", True, Boxed),
-    "ci-net": ((1, 1), "inner", "hardtanh", True, Free),
+    "bats": ((1, 1), "inner", "none", None, Free),
+    "bc": ((1, 32), "all", "keep", None, GlorotBoxed),
+    "bc-stochastic": ((1, 32), "all", "keep", None, GlorotBoxed),
+    "bnn": ((1, 1), "all", "hardtanh", None, GlorotBoxed),
+    "bnn-shift": ((1, 1), "all", "hardtanh", shift_based, GlorotBoxed),
+    "xnor-net": ((1, 1), "inner", "none", None, CentredBoxed),
+    "ttq": ((2, 32), "inner", "keep", None, Free),
+    "hwgq": ((1, 2), "inner", "keep", without_affine, Free),
+    "lq-net": ((1, 2), "inner", "keep", None, Free),
+    "cbcn": ((1, 1), "inner", "none", None, Free),
+    "ccnn": ((1, 1), "inner", "none", None, Boxed),
+    "ci-net": ((1, 1), "inner", "hardtanh", None, Free),
 }
 
 
@@ -32,7 +34,7 @@ METHODS = {
 def test_settings(name: str) -> None:
     s = find_scheme(name)
     assert s.name == name
-    assert (s.bits, s.where, s.nonlinearity, s.norm_affine, type(s.latent_rule)) == METHODS[name]
+    assert (s.bits, s.where, s.nonlinearity, s.norm, type(s.latent_rule)) == METHODS[name]
     assert (s.kernels, s.multiple) == (((3,), 4) if name == "cbcn" else ((), 1))
 
 

@@ -3,7 +3,7 @@
 import torch
 from gradients import assert_linear, backward, random, slopes, tensor
 
-from binarch.quantizers import ClosedSign, Sign
+from binarch.quantizers import ClosedSign, Sign, StochasticSign, ap2
 
 X = [-1.5, -1, -0.2, 0, 0.2, 1, 1.5]
 
@@ -31,3 +31,20 @@ def test_signs_stay_what_they_are() -> None:
     assert torch.equal(ClosedSign()(once), once)
     assert once.unique().tolist() == [-1, 1]
     assert ClosedSign()(tensor([0.0, -0.0])).tolist() == [1, 1]
+
+
+def test_ap2_of_the_specification() -> None:
+    found = ap2(torch.tensor([3.0, 2.8, -0.7, 0.0, 1.0, -8.0]))
+    assert found.tolist() == [4.0, 2.0, -0.5, 0.0, 1.0, -8.0]
+
+
+def test_random_signs_are_right_on_average_and_fixed_in_evaluation() -> None:
+    torch.manual_seed(0)
+    quantizer = StochasticSign()
+    x = torch.tensor([-1.5, -1.0, -0.4, 0.0, 0.5, 1.0, 2.0]).repeat(40_000, 1).requires_grad_()
+    drawn = quantizer(x)
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    assert (drawn.mean(0) - x[0].clamp(-1, 1)).abs().max() < 0.02
+    drawn.sum().backward()
+    assert x.grad[0].tolist() == [0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0]
+    assert quantizer.eval()(x)[0].tolist() == [-1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0]

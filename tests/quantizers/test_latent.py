@@ -22,6 +22,11 @@ def test_the_first_factor_more_exactly() -> None:
     assert GlorotBoxed().step_scale(torch.empty(128, 3, 3, 3)) == pytest.approx(28.04, abs=0.005)
 
 
+def test_shifts_are_powers_of_two() -> None:
+    found = [GlorotBoxed(shift=True).step_scale(torch.empty(shape, device="meta")) for shape in FACTORS]
+    assert found == [32, 32, 64, 64, 64, 64, 64, 32, 32]
+
+
 @pytest.mark.parametrize("rule", [Free(), Boxed(), CentredBoxed()])
 def test_other_steps_keep_their_length(rule: LatentRule) -> None:
     assert rule.step_scale(torch.empty(128, 3, 3, 3)) == 1

@@ -19,7 +19,17 @@ from binarch.deploy.trace import lower_traced
 from binarch.errors import UserError
 from binarch.models import CellNetwork
 from binarch.models.cell_network import CellModule
-from binarch.nn import ChannelShuffle, DropPath, ExactConv2d, PReLU, QuantConv2d, QuantLinear, ShiftedPair, Zero
+from binarch.nn import (
+    ChannelShuffle,
+    DropPath,
+    ExactConv2d,
+    PReLU,
+    QuantConv2d,
+    QuantLinear,
+    ShiftBatchNorm,
+    ShiftedPair,
+    Zero,
+)
 from binarch.runtime.ops import (
     LARGEST_REAL,
     Add,
@@ -133,6 +143,12 @@ def _(module: nn.BatchNorm2d, builder: Builder, x: int) -> int:
     scale = inverse * weight
     shift = (bias.astype(np.float64) - array(module.running_mean).astype(np.float64) * scale).astype(np.float32)
     return builder.add(Affine(x, builder.reals(scale), builder.reals(shift)))
+
+
+@register
+def _(module: ShiftBatchNorm, builder: Builder, x: int) -> int:
+    scale, shift = module.affine()
+    return builder.add(Affine(x, builder.reals(array(scale)), builder.reals(array(shift))))
 
 
 @register(PReLU)

@@ -51,7 +51,7 @@ def binarize_(model: nn.Module, scheme: Scheme | str, *, where: Where | None = N
     if scheme.nonlinearity != "keep":
         make = nn.Hardtanh if scheme.nonlinearity == "hardtanh" else nn.Identity
         relus = {name: make() for name, module in model.named_modules() if type(module) is nn.ReLU}
-    norms = {} if scheme.norm_affine else _plain_norms(model)
+    norms = _norms(model, scheme)
     in_place_of = {model.get_submodule(name): module for name, module in (new | exact | relus | norms).items()}
     for name, old in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
         if old in in_place_of:
@@ -172,14 +172,10 @@ def _exact(layer: nn.Module) -> ExactConv2d:
     return made
 
 
-def _plain_norms(model: nn.Module) -> dict[str, nn.Module]:
-    """All batch norms but the last one, without scale and shift."""
-    norms = [(name, module) for name, module in model.named_modules() if type(module) is nn.BatchNorm2d]
-    plain: dict[str, nn.Module] = {}
-    for name, norm in norms[:-1]:
-        made = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, False, norm.track_running_stats)
-        if norm.running_mean is not None:
-            made.to(norm.running_mean)
-        made.load_state_dict({key: value for key, value in norm.state_dict().items() if key in made.state_dict()})
-        plain[name] = made
-    return plain
+def _norms(model: nn.Module, scheme: Scheme) -> dict[str, nn.Module]:
+    """What the scheme puts in the place of all batch norms but the last one."""
+    if scheme.norm is None:
+        return {}
+    kinds = (nn.BatchNorm2d, nn.BatchNorm1d)
+    norms = [(name, module) for name, module in model.named_modules() if type(module) in kinds]
+    return {name: scheme.norm(norm) for name, norm in norms[:-1]}

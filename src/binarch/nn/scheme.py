@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from binarch.nn.norms import BatchNorm
 from binarch.nn.quant_layer import Shape2d
 from binarch.quantizers import Correction, Free, Identity, LatentRule, Quantizer
 
@@ -45,8 +46,8 @@ class Scheme:
     """The quantizer of a layer's input."""
     where: Literal["inner", "all"] = "inner"
     nonlinearity: Nonlinearity = "keep"
-    norm_affine: bool = True
-    """Whether batch norms (but the last) keep their scale and shift."""
+    norm: Callable[[BatchNorm], nn.Module] | None = None
+    """What becomes of each batch norm but the last; None: they stay."""
     kernels: tuple[int, ...] = ()
     """Sizes of square kernels that it takes; empty: all, and linear layers."""
     multiple: int = 1

@@ -5,6 +5,7 @@ from math import sqrt
 from torch import Tensor
 
 from binarch.errors import choose
+from binarch.nn.norms import shift_based, without_affine
 from binarch.nn.quant_layer import Shape2d
 from binarch.nn.scheme import Scheme
 from binarch.quantizers import (
@@ -28,6 +29,7 @@ from binarch.quantizers import (
     PolynomialSign,
     Sign,
     StochasticBinaryConnect,
+    StochasticSign,
     TrainedScale,
     TrainedTernary,
     WindowedSign,
@@ -71,6 +73,15 @@ def bnn() -> Scheme:
     )  # fmt: skip
 
 
+def bnn_shift() -> Scheme:
+    """BNN as its Torch7 code has it: activations drawn at random in training, shift-based batch norms and steps."""
+    return Scheme(
+        "bnn-shift", "BNN, the Torch7 code (Courbariaux et al., 2016)", (1, 1), "nothing", "89.9 % (vgg-small-fc)",
+        lambda weight: BinaryConnect(), StochasticSign, where="all", nonlinearity="hardtanh", norm=shift_based,
+        latent=boxed_start, latent_rule=GlorotBoxed(shift=True),
+    )  # fmt: skip
+
+
 def xnor_net(gradient: XnorGradient = "exact", input_scale: bool = False) -> Scheme:
     """XNOR-Net; ``input_scale`` adds the paper's scale of the activations, which public codes leave out."""
 
@@ -95,7 +106,7 @@ def hwgq(bits: int = 2) -> Scheme:
     """HWGQ with activations of 1 to 4 bits."""
     return Scheme(
         "hwgq", "HWGQ (Cai et al., 2017)", (1, bits), "nothing", "92.5 % (vgg-small)",
-        lambda weight: HwgqWeight(), lambda: HalfWave(bits), norm_affine=False,
+        lambda weight: HwgqWeight(), lambda: HalfWave(bits), norm=without_affine,
     )  # fmt: skip
 
 
@@ -147,8 +158,8 @@ def ci_net() -> Scheme:
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
-        bats(), binary_connect(), binary_connect(stochastic=True), bnn(), xnor_net(), ttq(), hwgq(), lq_net(), cbcn(),
-        ccnn(), ci_net(),
+        bats(), binary_connect(), binary_connect(stochastic=True), bnn(), bnn_shift(), xnor_net(), ttq(), hwgq(),
+        lq_net(), cbcn(), ccnn(), ci_net(),
     )
 }  # fmt: skip
 

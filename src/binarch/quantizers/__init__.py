@@ -2,7 +2,7 @@
 
 from binarch.quantizers.base import Correction, Quantizer, StepQuantizer
 from binarch.quantizers.binary_connect import BinaryConnect, StochasticBinaryConnect
-from binarch.quantizers.bnn import ClosedSign
+from binarch.quantizers.bnn import ClosedSign, StochasticSign, ap2
 from binarch.quantizers.cbcn import ORIENTATIONS, CirculantSign, PolynomialSign, circulate, stored_filters
 from binarch.quantizers.ccnn import LongTailedStep, TrainedScale
 from binarch.quantizers.ci_net import MOST_EDGES, Edge, Interaction, WindowedSign, rounds
@@ -41,11 +41,13 @@ __all__ = [
     "Sign",
     "StepQuantizer",
     "StochasticBinaryConnect",
+    "StochasticSign",
     "TrainedScale",
     "TrainedTernary",
     "WindowedSign",
     "XnorGradient",
     "XnorWeight",
+    "ap2",
     "circulate",
     "rounds",
     "stored_filters",

@@ -1,7 +1,7 @@
 """What happens to latent weights besides the optimizer's step: how long the step is, and where it may lead."""
 
 from abc import ABC, abstractmethod
-from math import sqrt
+from math import log2, sqrt
 from typing import final
 
 import torch
@@ -53,13 +53,18 @@ class GlorotBoxed(LatentRule):
     The factor is the inverse of Glorot's initial width: weights in [-1, 1] are that much larger than those for which
     learning rates are chosen. BinaryConnect and BNN scale the *step* of Adam by it, which is not the same as scaling
     the gradient: Adam would divide that out again. :math:`n_{in}` = inputs of a filter, :math:`n_{out}` = outputs
-    times kernel pixels. Read in both public codes.
+    times kernel pixels. Read in both public codes. With ``shift`` the factor is rounded to a power of two, as in BNN's
+    Torch7 code.
     """
 
+    def __init__(self, shift: bool = False) -> None:
+        self.shift = shift
+
     def step_scale(self, weight: Tensor) -> float:
-        """28.04 for 3 -> 128 channels and a 3 x 3 kernel."""
+        """28.04 for 3 -> 128 channels and a 3 x 3 kernel; 32 with ``shift``."""
         pixels = weight[0, 0].numel()
-        return 1 / sqrt(1.5 / ((weight.shape[0] + weight.shape[1]) * pixels))
+        scale = 1 / sqrt(1.5 / ((weight.shape[0] + weight.shape[1]) * pixels))
+        return 2.0 ** round(log2(scale)) if self.shift else scale
 
     @torch.no_grad()
     def settle(self, weight: Tensor) -> None:

@@ -62,8 +62,8 @@ class TrainConfig:
     """Learning rate at the start of each stage."""
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
-    optimizer: Literal["adamw", "sgd", "nesterov"] = "adamw"
-    """AdamW, or SGD with momentum 0.9, without and with Nesterov's look ahead."""
+    optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax"] = "adamw"
+    """AdamW; SGD with momentum 0.9, without and with Nesterov's look ahead; the one of BNN's Torch7 code."""
     schedule: str = "cosine"
     """cosine, linear, exponential:F (to F of the rate), or steps:F@S,S (times F at shares S of a stage)."""
     loss: Loss = "cross_entropy"

@@ -11,7 +11,7 @@ from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batch
 from binarch.errors import UserError
 from binarch.models import Architecture, CellNetwork, costs
 from binarch.nn import QuantLayer
-from binarch.quantizers import Quantizer
+from binarch.quantizers import Correction, Quantizer
 from binarch.runs import RunFolder, to_plain, write_atomic
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
@@ -21,6 +21,7 @@ from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
 from binarch.training.loss import loss_of
 from binarch.training.mining import Miner
+from binarch.training.shift_adamax import ShiftAdaMax
 
 
 @final
@@ -178,11 +179,11 @@ class _MiningTask(Task):
 
 
 def _take_up(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load the weights of the stage before; what only this stage's quantizers learn keeps its start."""
+    """Load the weights of the stage before; what only this stage's quantizers and corrections hold keeps its start."""
     own = {
         f"{name}.{key}"
         for name, module in network.named_modules()
-        if isinstance(module, Quantizer)
+        if isinstance(module, Quantizer | Correction)
         for key in module.state_dict()
     }
     shapes = network.state_dict()
@@ -214,6 +215,8 @@ def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> to
     ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=stage.learning_rate)
+    if config.optimizer == "shift_adamax":
+        return ShiftAdaMax(groups, stage.learning_rate)
     return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=config.optimizer == "nesterov")
 
 

@@ -78,13 +78,14 @@ class Health:
             counts[1] += slope.numel()
 
         hooks = [layer.register_forward_pre_hook(look) for layer in self.stepping]
-        mode = self.network.training
+        modes = {module: module.training for module in self.network.modules()}
         self.network.eval()
         try:
             with torch.no_grad():
                 self.network(images)
         finally:
-            self.network.train(mode)
+            for module, mode in modes.items():
+                module.training = mode
             for hook in hooks:
                 hook.remove()
         return float(counts[0] / counts[1])

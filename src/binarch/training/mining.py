@@ -47,11 +47,11 @@ class Policy(nn.Module):
 class Miner:
     r"""Proposes, tries and keeps edges, and learns from what they did.
 
-    One :meth:`step` visits one layer on one batch, in evaluation mode: it draws a new edge, or, every second time,
-    one to take away, and measures the loss with and without. The reward is +1 where the loss falls by more than
-    0.003, -1 where it rises by more, else 0; for a new edge plus the mean over pixels of sign(\|F_t\| - \|F_s\|): a
-    teacher should be surer than its student. What earns no positive reward is undone. The policy climbs :math:`r
-    \nabla \log p` (REINFORCE) with SGD.
+    One :meth:`step` visits one layer on one batch, in evaluation mode: it draws a new edge, or, every second time and
+    where no pair is left, one to take away, and measures the loss with and without. The reward is +1 where the loss
+    falls by more than 0.003, -1 where it rises by more, else 0; for a new edge plus the mean over pixels of
+    sign(\|F_t\| - \|F_s\|): a teacher should be surer than its student. What earns no positive reward is undone. The
+    policy climbs :math:`r \nabla \log p` (REINFORCE) with SGD.
 
     After the public code, with these differences: actions are drawn from the softmax there is a gradient for (it takes
     the largest score, epsilon-greedily); one layer at a time, so that a reward belongs to one action; rewards are not
@@ -74,7 +74,8 @@ class Miner:
         maps = [self._map(index) for index in range(len(self.layers))]
         scores = self.policy(maps)
         before, logits, counts = self._try(at, images, labels)
-        taking = bool(edges) and number // len(self.layers) % 2 == 1
+        pairs = scores[at][0].numel() - scores[at].shape[-1]
+        taking = len(edges) == pairs or (bool(edges) and number // len(self.layers) % 2 == 1)
         log_probability, changed, edge = _take_away(edges, scores[at]) if taking else _add(edges, scores[at])
         correction.set_edges(changed)
         after, new_logits, _ = self._try(at, images, labels)
@@ -136,8 +137,9 @@ class Miner:
 
 
 def interacting(network: nn.Module) -> list[QuantLayer]:
-    """The layers that can hold edges."""
-    return [m for m in network.modules() if isinstance(m, QuantLayer) and isinstance(m.correction, Interaction)]
+    """The layers that can hold edges: of two channels or more."""
+    layers = [m for m in network.modules() if isinstance(m, QuantLayer) and isinstance(m.correction, Interaction)]
+    return [layer for layer in layers if layer.filter_shape[0] > 1]
 
 
 def _reward(before: Tensor, after: Tensor) -> float:
