@@ -40,10 +40,10 @@ class ClosedSign(StepQuantizer):
 class StochasticSign(StepQuantizer):
     r"""One-bit activations that are drawn at random in training: BNN's Torch7 code.
 
-    Forward in training :math:`q(x) = +1` with probability :math:`\operatorname{clip}((x + 1) / 2, 0, 1)`, else -1, drawn
-    anew for every number; in evaluation :math:`\operatorname{sign}(x)`. Backward
-    :math:`\partial L / \partial x = g\,1_{|x| < 1}`, the mask of the hard tanh that stands before it there. Nothing is
-    learned. Sure: read; that the published 89.9 % comes from this code is from memory.
+    Forward in training :math:`q(x) = +1` with probability :math:`\operatorname{clip}((x + 1) / 2, 0, 1)`, else -1,
+    drawn anew for every number; in evaluation :math:`\operatorname{sign}(x)`. Backward
+    :math:`\partial L / \partial x = g\,1_{|x| < 1}`, the mask of the hard tanh that stands before it there. Nothing
+    is learned. Sure: read; that the published 89.9 % comes from this code is from memory.
     """
 
     bits = 1

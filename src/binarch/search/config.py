@@ -34,8 +34,8 @@ class SearchConfig:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    strategy: Literal["bats", "darts", "random"] = "bats"
-    """How to choose: bats, darts (first order), random."""
+    strategy: Literal["bats", "darts", "darts-second", "random"] = "bats"
+    """How to choose: bats, darts (first order), darts-second (second order), random."""
     space: Literal["bats", "darts"] = "bats"
     """Which operations the primitives' names stand for."""
     binarize: Binarize | None = None
@@ -122,6 +122,11 @@ class SearchConfig:
         count = len(self.keep) + 1
         columns = per_stage("cells", self.cells, count), per_stage("epochs", self.epochs, count)
         return tuple(SearchStage(*values) for values in zip(*columns, (*self.keep, None), strict=True))
+
+    @property
+    def second_order(self) -> bool:
+        """Whether the alphas look one step of the weights ahead."""
+        return self.strategy == "darts-second"
 
     @property
     def binarization(self) -> Binarize:

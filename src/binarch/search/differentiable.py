@@ -1,6 +1,7 @@
-"""The bilevel gradient search that ``bats`` and ``darts`` share (DARTS, first order).
+"""The bilevel gradient search that ``bats`` and both ``darts`` share.
 
-Per step: one batch of the validation half moves the alphas down the gradient of its loss at the current weights (Adam),
+Per step: one batch of the validation half moves the alphas down the gradient of its loss (Adam), at the current weights
+(first order) or at those of the next step (second order, see ``second_order``),
 then one batch of the training half moves the weights (SGD). A stage has a supernet of its own; the next stage begins
 with new weights and alphas on the candidates that survived (P-DARTS).
 """
@@ -17,6 +18,7 @@ from binarch.runs import RunFolder
 from binarch.search.config import SearchConfig
 from binarch.search.derive import derive_cell, entropy, one_hot, parameter_free, shrink
 from binarch.search.operations import EdgeOperations
+from binarch.search.second_order import sgd_steps, unrolled_gradient
 from binarch.search.supernet import Mixture, Supernet
 from binarch.spaces import Genotype, Space
 from binarch.training.device import make_fabric
@@ -100,16 +102,38 @@ class _SearchTask(Task):
 
     def step(self, epoch: int, step: int) -> Tensor:
         if epoch >= self.config.warmup_epochs:
-            self._alpha_step(epoch, step)
+            if self.config.second_order:
+                self._unrolled_alpha_step(epoch, step)
+            else:
+                self._alpha_step(epoch, step)
         return self._weight_step(epoch, step)
 
     def _alpha_step(self, epoch: int, step: int) -> None:
         self.supernet.learn("alphas")
-        x, y = self.alpha_batches.get(epoch, step)
-        loss = functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), y)
+        loss = self._loss(self.alpha_batches, epoch, step)
         self.adam.zero_grad()
         self.fabric.backward(loss)
         self.adam.step()
+
+    def _unrolled_alpha_step(self, epoch: int, step: int) -> None:
+        """The alphas look at the loss that the weights will have after their next step on their next batch."""
+        self.supernet.learn("both")
+        alphas = self.supernet.architecture_parameters()
+        gradients, _ = unrolled_gradient(
+            lambda: self._loss(self.weight_batches, epoch, step),
+            lambda: self._loss(self.alpha_batches, epoch, step),
+            self.weights,
+            alphas,
+            sgd_steps(self.sgd, self.weights),
+            _rate(self.config, (epoch + step / self.steps) / self.epochs),
+        )
+        for parameter, gradient in zip(alphas, gradients, strict=True):
+            parameter.grad = gradient
+        self.adam.step()
+
+    def _loss(self, batches: Batches, epoch: int, step: int) -> Tensor:
+        x, y = batches.get(epoch, step)
+        return functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), y)
 
     def _weight_step(self, epoch: int, step: int) -> Tensor:
         self.supernet.learn("weights")

@@ -7,13 +7,13 @@ from binarch.models import NetworkConfig, costs
 from binarch.runs import RunFolder, to_plain, write_atomic
 from binarch.search.bats import BATS
 from binarch.search.config import SearchConfig
-from binarch.search.darts import DARTS
+from binarch.search.darts import DARTS, DARTS_SECOND
 from binarch.search.differentiable import SPLIT_SEED
 from binarch.search.random import RANDOM
 from binarch.spaces import Genotype
 from binarch.training import Display, TrainConfig, train
 
-STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, RANDOM)}
+STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, DARTS_SECOND, RANDOM)}
 
 
 def search(

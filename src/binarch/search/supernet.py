@@ -87,14 +87,14 @@ class Supernet(nn.Module):
         alphas = {id(parameter) for parameter in self.architecture_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in alphas]
 
-    def learn(self, what: Literal["alphas", "weights"]) -> None:
-        """Make one of the two kinds of parameters ask for gradients, the other not."""
+    def learn(self, what: Literal["alphas", "weights", "both"]) -> None:
+        """Make one of the two kinds of parameters ask for gradients, the other not; or both."""
         for parameters, kind in (
             (self.architecture_parameters(), "alphas"),
             (self.weight_parameters(), "weights"),
         ):
             for parameter in parameters:
-                parameter.requires_grad_(kind == what)
+                parameter.requires_grad_(what in (kind, "both"))
 
     def forward(self, images: Tensor, mixture: Mixture | None = None) -> Tensor:
         """Logits (N, classes); ``mixture`` replaces the softmax weights, e.g. by a derived genotype's."""
