@@ -502,6 +502,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         display.say(f"binarch: {error}")
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt) as error:
-        saved = " The state is saved: the same command with --resume auto continues." * isinstance(error, Interrupted)
+        how = "" if verb == "reproduce" else " with --resume auto"
+        saved = f" The state is saved: the same command{how} continues." * isinstance(error, Interrupted)
         display.say(f"binarch: interrupted.{saved}")
         sys.exit(130)

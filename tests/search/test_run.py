@@ -32,7 +32,7 @@ def quiet() -> Display:
     return Display(console=Console(quiet=True))
 
 
-@pytest.mark.parametrize("strategy", ["bats", "darts"])
+@pytest.mark.parametrize("strategy", ["bats", "darts", "darts-second"])
 @pytest.mark.parametrize("space", ["bats", "darts"])
 def test_gradient_strategies_search_both_spaces(strategy: str, space: str, digits: Dataset, tmp_path: Path) -> None:
     config = replace(TINY, strategy=strategy, space=space)

@@ -12,7 +12,7 @@ from torch import nn
 from binarch.deploy.lower import build
 from binarch.errors import UserError
 from binarch.models import code_bytes, layer_macs
-from binarch.nn import QuantLayer
+from binarch.nn import QuantLayer, evaluating
 from binarch.runtime.ops import to_plain
 
 
@@ -71,6 +71,11 @@ def summarise(network: nn.Module, image_size: int) -> Layers:
     Bytes are those of the program that it packs into; where it cannot be packed they are estimated: codes, one factor
     per filter, and four bytes for all other numbers.
     """
+    with evaluating(network):
+        return _summarise(network, image_size)
+
+
+def _summarise(network: nn.Module, image_size: int) -> Layers:
     macs = layer_macs(network, image_size)
     try:
         taken, file = _packed_bytes(network, image_size)

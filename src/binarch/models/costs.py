@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from binarch.nn import QuantConv2d, QuantLayer, QuantLinear
+from binarch.nn import QuantConv2d, QuantLayer, QuantLinear, evaluating
 
 
 @final
@@ -39,7 +39,12 @@ Layer = nn.Conv2d | nn.Linear | QuantLayer
 
 
 def costs(network: nn.Module, image_size: int) -> Costs:
-    """Count ``network`` for one 3 x S x S image."""
+    """Count ``network`` for one 3 x S x S image, in evaluation mode: some weights carry few bits in training only."""
+    with evaluating(network):
+        return _costs(network, image_size)
+
+
+def _costs(network: nn.Module, image_size: int) -> Costs:
     multiplied = {
         layer: macs
         for layer, macs in layer_macs(network, image_size).items()
@@ -87,12 +92,8 @@ def layer_macs(network: nn.Module, image_size: int) -> dict[Layer, int]:
         counted[module] = counted.get(module, 0) + output[0].numel() * prod(filters[1:])
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, Layer)]
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    with torch.no_grad():
+    with evaluating(network), torch.no_grad():
         network(torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device))
-    for module, mode in modes.items():
-        module.training = mode
     for hook in hooks:
         hook.remove()
     return counted

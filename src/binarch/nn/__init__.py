@@ -4,6 +4,7 @@ from binarch.nn.binarization import Binarization, Binarize
 from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 from binarch.nn.exact_conv import ExactConv2d
+from binarch.nn.modes import evaluating
 from binarch.nn.norms import ShiftBatchNorm
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.prelu import PReLU, prelu
@@ -33,6 +34,7 @@ __all__ = [
     "Zero",
     "batch_norm",
     "binarize_",
+    "evaluating",
     "find_scheme",
     "merge_phases",
     "prelu",

@@ -12,7 +12,7 @@ from binarch.models import find_architecture
 from binarch.report import write_report
 from binarch.reproduce.budget import Budget
 from binarch.reproduce.row import RecipeName, Row
-from binarch.runs import RunFolder
+from binarch.runs import RunFolder, to_plain
 from binarch.training import Display, TrainConfig, train
 from binarch.training.device import Device
 
@@ -61,6 +61,13 @@ class Runner:
         self.out, self.budget, self.display = out, budget, display
         self.dataset, self.data, self.device = dataset, data, device
         self._loaded: dict[Any, Dataset] = {}
+
+    def check(self, row: Row, recipe: RecipeName, seeds: Sequence[int]) -> None:
+        """Refuse runs that were begun with other settings, of another budget for one: they belong to another table."""
+        for seed in seeds:
+            folder = self.folder(row, recipe, seed)
+            if folder.has("config.json"):
+                folder.claim(to_plain(self.config(row, recipe, seed)), resume=True)
 
     def train(self, row: Row, recipe: RecipeName, seed: int) -> None:
         """One training, and its report."""

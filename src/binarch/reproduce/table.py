@@ -16,6 +16,7 @@ from binarch.training import Display
 from binarch.training.device import Device
 
 TITLE = "Table 1: binarization methods on CIFAR-10"
+_SEEDS = range(100)
 
 
 def reproduce_table1(
@@ -33,7 +34,7 @@ def reproduce_table1(
     """Train the named rows (none named: all) with seeds 0, 1, ...; write table.md, table.html, table.json to ``out``.
 
     Runs that are finished are read back, so the command can be stopped and given again, and several of them can work on
-    different rows in one folder. The table holds whatever is finished there.
+    different rows in one folder. The table holds whatever is finished there; a run of other settings is refused.
     """
     chosen = [ROWS[choose("--rows", name, ROWS)] for name in rows or ROWS]
     for name in recipes:
@@ -44,6 +45,8 @@ def reproduce_table1(
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out}: is a file; give a folder")
     runner = Runner(out, scale, display, dataset=dataset, data=data, device=device)
+    for row, name in _lines():
+        runner.check(row, name, _SEEDS)
     plan = [(row, name, _seeds(row, seeds, scale.seeds)) for row in chosen for name in row.recipes if name in recipes]
     most = max((count for _, _, count in plan), default=0)
     for seed in range(most):  # a first seed of all rows before a second one of any
@@ -57,8 +60,12 @@ def _seeds(row: Row, asked: int, of_budget: int) -> int:
     return asked or (of_budget if row.one_bit else 1)
 
 
+def _lines() -> list[tuple[Row, RecipeName]]:
+    return [(row, recipe) for row in ROWS.values() for recipe in row.recipes]
+
+
 def _write(runner: Runner, out: Path, budget: str, scale: Budget) -> dict[str, Any]:
-    found = [runner.line(row, recipe, range(100)) for row in ROWS.values() for recipe in row.recipes]
+    found = [runner.line(row, recipe, _SEEDS) for row, recipe in _lines()]
     lines: list[Line] = [line for line in found if line is not None]
     epochs = f"{scale.epochs} epochs" if scale.epochs else "published epochs"
     epochs += f" of {scale.limit:,} images" if scale.limit else ""

@@ -34,8 +34,8 @@ class SearchConfig:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    strategy: Literal["bats", "darts", "darts-second", "random"] = "bats"
-    """How to choose: bats, darts (first order), darts-second (second order), random."""
+    strategy: Literal["bats", "darts", "darts-second", "evolution", "random"] = "bats"
+    """How to choose: bats, darts (first order), darts-second (second order), evolution, random."""
     space: Literal["bats", "darts"] = "bats"
     """Which operations the primitives' names stand for."""
     binarize: Binarize | None = None
@@ -75,9 +75,13 @@ class SearchConfig:
     seed: tuple[int, ...] = (0,)
     """Searches to run; with several (or with random cells) short trainings rank the results."""
     candidates: int = 8
-    """Random cells to rank (strategy random)."""
+    """Cells that random ranks, or that evolution trains in all."""
+    population: int = 20
+    """evolution: how many live at a time."""
+    sample: int = 5
+    """evolution: how many compete to be a parent."""
     rank_epochs: int = 10
-    """Epochs of the short training that ranks a result."""
+    """Epochs of the short training that ranks a cell."""
     precision: Precision = "auto"
     """Number format of the computation."""
     device: Device = "auto"
@@ -112,6 +116,8 @@ class SearchConfig:
         require(bool(self.seed), "seed", self.seed, "at least one")
         require(len(set(self.seed)) == len(self.seed), "seed", self.seed, "each seed once")
         require(self.candidates >= 1, "candidates", self.candidates, "1 or more")
+        require(self.population >= 1, "population", self.population, "1 or more")
+        require(self.sample >= 1, "sample", self.sample, "1 or more")
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
         if self.strategy != "bats" and self.temperature is not None:
             raise UserError(f"temperature: {self.temperature} is for strategy bats; {self.strategy} has none")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from binarch.data import Batches, Dataset, Images, derive_seed, split
 from binarch.runs import RunFolder
+from binarch.search.candidates import SPLIT_SEED
 from binarch.search.config import SearchConfig
 from binarch.search.derive import derive_cell, entropy, one_hot, parameter_free, shrink
 from binarch.search.operations import EdgeOperations
@@ -27,8 +28,6 @@ from binarch.training.evaluate import evaluate
 from binarch.training.loop import Loop, Task
 from binarch.training.schedule import cosine
 
-#: Seed of the halves, of every search and of the ranking.
-SPLIT_SEED = 0
 #: Where the cosine of the weights' rate ends (DARTS).
 FINAL_LEARNING_RATE = 0.001
 

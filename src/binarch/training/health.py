@@ -5,7 +5,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from binarch.nn import QuantLayer
+from binarch.nn import QuantLayer, evaluating
 from binarch.quantizers import StepQuantizer
 
 
@@ -78,14 +78,10 @@ class Health:
             counts[1] += slope.numel()
 
         hooks = [layer.register_forward_pre_hook(look) for layer in self.stepping]
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
         try:
-            with torch.no_grad():
+            with evaluating(self.network), torch.no_grad():
                 self.network(images)
         finally:
-            for module, mode in modes.items():
-                module.training = mode
             for hook in hooks:
                 hook.remove()
         return float(counts[0] / counts[1])

@@ -1,0 +1,113 @@
+"""Aging evolution: the toy of its paper, ages, mutations, and a whole search that is stopped and continued."""
+
+import statistics
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from binarch.data import DataConfig, derive_seed, load
+from binarch.runs import RunFolder
+from binarch.search import SearchConfig, search
+from binarch.search.derive import random_genotype
+from binarch.search.evolution import Model, evolve, mutate_genotype
+from binarch.spaces import Genotype, Space
+from binarch.training import Display
+
+
+def toy(seed: int) -> list[Model[tuple[int, ...]]]:
+    """100 bits; fitness is the share of ones, plus noise, within 0 and 1."""
+
+    def draw(generator: torch.Generator) -> tuple[int, ...]:
+        return tuple(torch.randint(2, (100,), generator=generator).tolist())
+
+    def mutate(bits: tuple[int, ...], generator: torch.Generator) -> tuple[int, ...]:
+        at = int(torch.randint(100, (), generator=generator))
+        return (*bits[:at], 1 - bits[at], *bits[at + 1 :])
+
+    def evaluate(index: int, bits: tuple[int, ...]) -> float:
+        noise = torch.Generator().manual_seed(derive_seed(seed, "noise", index))
+        return min(1.0, max(0.0, sum(bits) / 100 + 0.01 * float(torch.randn((), generator=noise))))
+
+    return evolve(draw, mutate, evaluate, population=100, sample=10, models=1000, seed=seed)
+
+
+def test_the_toy_climbs_as_published_code_does() -> None:
+    runs = [toy(seed) for seed in range(30)]
+    best = [max(model.fitness for model in run) for run in runs]
+    assert statistics.mean(best) == pytest.approx(0.905, abs=0.03)
+    late = [statistics.mean(sum(model.what) / 100 for model in run[-100:]) for run in runs]
+    assert statistics.mean(late) == pytest.approx(0.863, abs=0.03)
+
+
+def test_parents_live_and_the_oldest_dies_whatever_its_fitness() -> None:
+    run = toy(3)
+    assert [model.parent for model in run[:100]] == [None] * 100
+    for model in run[100:]:
+        assert model.parent is not None
+        assert model.index - 100 <= model.parent < model.index
+    fittest = max(run, key=lambda model: model.fitness)
+    late = [model.parent for model in run if model.index >= fittest.index + 101]
+    assert fittest.index not in late
+
+
+def test_the_same_fitnesses_give_the_same_history() -> None:
+    assert toy(5) == toy(5)
+    assert toy(5) != toy(6)
+
+
+def test_mutations_change_one_slot_or_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = random_genotype(Space.candidates, generator)
+    changes: Counter[str] = Counter()
+    for _ in range(20_000):
+        child = mutate_genotype(start, Space.candidates, generator)
+        pairs = [
+            (old, new)
+            for kind in ("normal", "reduce")
+            for old, new in zip(getattr(start, kind).edges, getattr(child, kind).edges, strict=True)
+            if old != new
+        ]
+        assert len(pairs) <= 1
+        for cell in (child.normal, child.reduce):
+            assert all(first.source != second.source for first, second in cell.nodes)
+            assert not cell.count("none")
+        for old, new in pairs:
+            assert (old.source != new.source) != (old.primitive != new.primitive)
+            changes["source" if old.source != new.source else "primitive"] += 1
+    # A source can be replaced at three of four nodes; one of seven primitives is the old one.
+    assert changes["source"] / 20_000 == pytest.approx(0.95 * 0.5 * 3 / 4, abs=0.02)
+    assert changes["primitive"] / 20_000 == pytest.approx(0.95 * 0.5 * 6 / 7, abs=0.02)
+
+
+def test_a_search_stopped_between_models_repeats_none(tmp_path: Path) -> None:
+    config = SearchConfig(
+        data=DataConfig(limit=60), strategy="evolution", cells=(3,), channels=4, groups=2, batch_size=16,
+        crop_padding=1, flip=False, rank_epochs=1, candidates=4, population=2, sample=2,
+    )  # fmt: skip
+    digits = load(config.data)
+
+    class Stop(Exception):
+        pass
+
+    class Screen(Console):
+        """Stops the search when the fourth model is announced."""
+
+        def print(self, *objects: object, **options: object) -> None:
+            if "model 4 of 4" in str(objects[0]):
+                raise Stop
+
+    with pytest.raises(Stop):
+        search(config, digits, RunFolder(tmp_path), Display(console=Screen()))
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-model-*/result.json")}
+    assert len(trained) == 3
+    quiet = Display(console=Console(quiet=True))
+    found = search(config, digits, RunFolder(tmp_path), quiet, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    history = RunFolder(tmp_path).read_json("evolution-0.json")["models"]
+    assert [row["index"] for row in history] == [0, 1, 2, 3]
+    assert [row["parent"] is None for row in history] == [True, True, False, False]
+    best = max(history, key=lambda row: row["fitness"])
+    assert found == Genotype.from_dict(best["genotype"])
