@@ -82,9 +82,10 @@ def test_mutations_change_one_slot_or_nothing() -> None:
     assert changes["primitive"] / 20_000 == pytest.approx(0.95 * 0.5 * 6 / 7, abs=0.02)
 
 
-def test_a_search_stopped_between_models_repeats_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["evolution", "reinforce"])
+def test_a_search_stopped_between_models_repeats_none(strategy: str, tmp_path: Path) -> None:
     config = SearchConfig(
-        data=DataConfig(limit=60), strategy="evolution", cells=(3,), channels=4, groups=2, batch_size=16,
+        data=DataConfig(limit=60), strategy=strategy, cells=(3,), channels=4, groups=2, batch_size=16,
         crop_padding=1, flip=False, rank_epochs=1, candidates=4, population=2, sample=2,
     )  # fmt: skip
     digits = load(config.data)
@@ -106,8 +107,9 @@ def test_a_search_stopped_between_models_repeats_none(tmp_path: Path) -> None:
     quiet = Display(console=Console(quiet=True))
     found = search(config, digits, RunFolder(tmp_path), quiet, resume=True)
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
-    history = RunFolder(tmp_path).read_json("evolution-0.json")["models"]
+    history = RunFolder(tmp_path).read_json(f"{strategy}-0.json")["models"]
     assert [row["index"] for row in history] == [0, 1, 2, 3]
-    assert [row["parent"] is None for row in history] == [True, True, False, False]
+    if strategy == "evolution":
+        assert [row["parent"] is None for row in history] == [True, True, False, False]
     best = max(history, key=lambda row: row["fitness"])
     assert found == Genotype.from_dict(best["genotype"])

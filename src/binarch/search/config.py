@@ -34,8 +34,8 @@ class SearchConfig:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    strategy: Literal["bats", "darts", "darts-second", "evolution", "random"] = "bats"
-    """How to choose: bats, darts (first order), darts-second (second order), evolution, random."""
+    strategy: Literal["bats", "darts", "darts-second", "evolution", "reinforce", "random"] = "bats"
+    """How to choose: bats, darts (first order), darts-second (second order), evolution, reinforce, random."""
     space: Literal["bats", "darts"] = "bats"
     """Which operations the primitives' names stand for."""
     binarize: Binarize | None = None
@@ -75,9 +75,9 @@ class SearchConfig:
     seed: tuple[int, ...] = (0,)
     """Searches to run; with several (or with random cells) short trainings rank the results."""
     candidates: int = 8
-    """Cells that random ranks, or that evolution trains in all."""
+    """Cells that random ranks, or that evolution and reinforce train in all."""
     population: int = 20
-    """evolution: how many live at a time."""
+    """evolution: how many live at a time; reinforce: how many between two lessons."""
     sample: int = 5
     """evolution: how many compete to be a parent."""
     rank_epochs: int = 10

@@ -1,0 +1,74 @@
+"""Search by reinforcement (Zoph et al., CVPR 2018), as NASNet was found: a controller draws, rewards teach it."""
+
+from collections.abc import Sequence
+
+import torch
+
+from binarch.data import Dataset, derive_seed
+from binarch.runs import RunFolder
+from binarch.search.candidates import score
+from binarch.search.config import SearchConfig
+from binarch.search.controller import Controller, Decision, Learner
+from binarch.search.strategy import Strategy
+from binarch.spaces import Cell, Edge, Genotype
+from binarch.training import Display
+
+#: Rate of the controller. NASNet has 3.5e-4 and 20,000 models; with tens of models it must learn faster.
+CONTROLLER_LEARNING_RATE = 5e-3
+
+
+def decisions(primitives: int, nodes: int = 4) -> list[Decision]:
+    """For both cells, node by node: first source, second source (another one), first primitive, second primitive."""
+    found: list[Decision] = []
+    for _ in ("normal", "reduce"):
+        for node in range(nodes):
+            states = node + 2
+            found += [Decision(states), Decision(states, unlike=len(found)), Decision(primitives), Decision(primitives)]
+    return found
+
+
+def genotype_of(choices: Sequence[int], names: Sequence[str]) -> Genotype:
+    """The genotype that a row of decisions stands for."""
+    half = len(choices) // 2
+    cells = []
+    for part in (choices[:half], choices[half:]):
+        nodes = []
+        for at in range(0, half, 4):
+            first, second, one, two = part[at : at + 4]
+            low, high = sorted((Edge(names[one], first), Edge(names[two], second)), key=lambda edge: edge.source)
+            nodes.append((low, high))
+        cells.append(Cell(tuple(nodes), tuple(range(2, len(nodes) + 2))))
+    return Genotype(*cells)
+
+
+def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
+    """The best of each seed's models, which stay in ``reinforce-SEED.json``.
+
+    After every ``population`` models the controller learns. Drawing and learning depend on the seed and on the rewards
+    alone: a search that was stopped reads the finished trainings back and comes to the same controller.
+    """
+    names = [name for name in config.build_space().candidates if name != "none"]
+    found = {}
+    for seed in config.seed:
+        torch.manual_seed(derive_seed(seed, "controller"))
+        learner = Learner(Controller(decisions(len(names))), CONTROLLER_LEARNING_RATE)
+        rows: list[dict] = []
+        batch: list[tuple[tuple[int, ...], float]] = []
+        for index in range(config.candidates):
+            generator = torch.Generator().manual_seed(derive_seed(seed, "reinforce", index))
+            choices = learner.controller.sample(generator)
+            genotype = genotype_of(choices, names)
+            display.say(f"Reinforce, seed {seed}: model {index + 1} of {config.candidates}")
+            child = folder.child(f"seed-{seed}-model-{index:04d}")
+            reward = float(score(genotype, config, dataset, child, display)["validation_accuracy"])
+            rows.append({"index": index, "fitness": reward, "genotype": genotype.to_dict()})
+            batch.append((choices, reward))
+            if len(batch) == config.population:
+                learner.learn(batch)
+                batch = []
+        folder.write_json(f"reinforce-{seed}.json", {"models": rows})
+        found[f"seed-{seed}"] = Genotype.from_dict(max(rows, key=lambda row: row["fitness"])["genotype"])
+    return found
+
+
+REINFORCE = Strategy("reinforce", "an LSTM controller taught by PPO, with short trainings (NASNet, 2018)", propose)
