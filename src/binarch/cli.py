@@ -94,7 +94,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Pack:
-    """Pack a trained network: one file with 1 bit per weight, run without torch."""
+    """Pack a trained network: one file with 1 bit per binary weight, run without torch."""
 
     run: tyro.conf.Positional[Path]
     """Folder of a training."""
@@ -147,7 +147,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Export:
-    """Write a packed or trained network for other engines, as a float graph with +-1 weights."""
+    """Write a packed or trained network for other engines, as a float graph."""
 
     source: tyro.conf.Positional[Path]
     """A packed file, or the folder of a training."""

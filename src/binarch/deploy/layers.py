@@ -49,6 +49,8 @@ class Layers:
     """Of the packed file, beside the layers."""
     packable: bool
     """Whether ``bytes`` were taken from a packed program; otherwise they are estimated, without instructions."""
+    reason: str = ""
+    """Why the network cannot be packed."""
 
     @property
     def total_bytes(self) -> int:
@@ -62,6 +64,7 @@ class Layers:
             "header_bytes": self.header_bytes,
             "total_bytes": self.total_bytes,
             "packable": self.packable,
+            "reason": self.reason,
         }
 
 
@@ -77,17 +80,20 @@ def summarise(network: nn.Module, image_size: int) -> Layers:
 
 def _summarise(network: nn.Module, image_size: int) -> Layers:
     macs = layer_macs(network, image_size)
+    reason = ""
+    taken: dict[nn.Module, int] | None = None
+    file = 0
     try:
         taken, file = _packed_bytes(network, image_size)
-    except UserError:
-        taken, file = None, 0
+    except UserError as error:
+        reason = str(error)
     rows = [
         _row(name, module, macs.get(module, 0), None if taken is None else taken.get(module, 0))  # type: ignore[call-overload]
         for name, module in _parts(network)
         if next(module.parameters(), None) is not None or (taken and module in taken)
     ]
     header = 0 if taken is None else file - sum(row.bytes for row in rows)
-    return Layers(tuple(rows), header, taken is not None)
+    return Layers(tuple(rows), header, taken is not None, reason)
 
 
 def _parts(network: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -146,7 +152,7 @@ def tell_layers(layers: Layers) -> Table:
         ("1-bit", sizes[1]),
         ("2-bit", sizes[2]),
         ("32-bit", sizes[32] + sum(row.others for row in layers.rows)),
-        ("1x1 MACs", sum(row.binary_macs for row in layers.rows)),
+        ("1-bit MACs", sum(row.binary_macs for row in layers.rows)),
         ("mixed MACs", sum(row.mixed_macs for row in layers.rows)),
         ("float MACs", sum(row.float_macs for row in layers.rows)),
         ("bytes", layers.total_bytes),
@@ -157,6 +163,7 @@ def tell_layers(layers: Layers) -> Table:
         numbers = (coded[1], coded[2], coded[32] + row.others, row.binary_macs, row.mixed_macs, row.float_macs)
         cells = [f"{number:,}" if number else "" for number in (*numbers, row.bytes)]
         table.add_row(row.name, row.kind, str(row.input_bits) if row.weight_bits else "", *cells)
-    note = "file header and card" if layers.packable else "estimated: this network cannot be packed"
-    table.add_row(note, "", "", *[""] * 6, f"{layers.header_bytes:,}")
+    if not layers.packable:
+        table.caption = f"Bytes are estimated: {layers.reason}"
+    table.add_row("file header and card" if layers.packable else "", "", "", *[""] * 6, f"{layers.header_bytes:,}")
     return table

@@ -29,6 +29,7 @@ from binarch.nn import (
     ShiftBatchNorm,
     ShiftedPair,
     Zero,
+    evaluating,
 )
 from binarch.runtime.ops import (
     LARGEST_REAL,
@@ -69,17 +70,11 @@ def pack_network(
 def build(network: nn.Module, *, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Builder:
     """As :func:`pack_network`, before what nothing needs is left out."""
     builder = Builder()
-    training = {module: module.training for module in network.modules()}
-    network.eval()
     channels = len(mean)
     offsets = builder.reals(np.array(mean)), builder.reals(np.array(std))
     x = builder.add(Image(channels, *size, *offsets))
-    try:
-        with torch.no_grad():
-            lower(network, builder, x)
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    with evaluating(network), torch.no_grad():
+        lower(network, builder, x)
     return builder
 
 

@@ -1,15 +1,18 @@
 """The settings of a network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from binarch.errors import UserError, choose
 from binarch.models.catalogue import MODELS, build_model
 from binarch.models.cell_network import CellNetwork
-from binarch.nn import SCHEMES, Binarization, Binarize, binarize_, find_scheme
+from binarch.nn import SCHEMES, Binarization, Binarize, binarize_, find_scheme, settle
 from binarch.nn.scheme import as_they_are
+from binarch.quantizers import Correction, Quantizer
 from binarch.spaces import Genotype, Space, build_space, find_genotype
 
 #: A genotype, or the name of a network in the catalogue.
@@ -24,6 +27,24 @@ def find_architecture(name: str) -> Architecture:
         return find_genotype(name)
     except UserError as error:
         raise UserError(f"{error}; networks of the catalogue: {', '.join(MODELS)}") from None
+
+
+def _check_fit(before: nn.Module, after: nn.Module) -> None:
+    """Refuse stages whose weights do not fit each other; what quantizers and corrections hold may be there or not."""
+    old, new = ({key: value.shape for key, value in network.state_dict().items()} for network in (before, after))
+    learned = {
+        f"{name}.{key}"
+        for network in (before, after)
+        for name, module in network.named_modules()
+        if isinstance(module, Quantizer | Correction)
+        for key in module.state_dict()
+    }
+    for key in sorted(old.keys() | new.keys()):
+        if key not in learned and old.get(key) != new.get(key):
+            raise UserError(
+                f"binarize: the stages differ in {key}, so the weights of one do not fit the next; give this scheme "
+                "one stage"
+            )
 
 
 @final
@@ -65,9 +86,14 @@ class NetworkConfig:
                     f"binarize: {' '.join(stages)} is not possible with {self.scheme}, whose latent weights are not "
                     "those of a real network; use --binarize both"
                 )
-            for binarize in stages:
-                self.build(arch, classes, binarize, image_size)
+            built = [self.build(arch, classes, binarize, image_size) for binarize in stages]
+            for before, after in pairwise(built):
+                _check_fit(before, after)
             return
+        if (self.scheme, self.where, self.width) != ("bats", "scheme", 0):
+            raise UserError(
+                "scheme, where, width: are for networks of the catalogue; cells have --binarize, --channels"
+            )
         for binarize in stages:
             self.build_space(binarize).check(self.channels)
         if self.cells < 3:
@@ -78,11 +104,22 @@ class NetworkConfig:
                 "(use --no-auxiliary or --image-size 32)"
             )
 
-    def build(self, arch: Architecture, classes: int, binarize: Binarize, image_size: int = 32) -> nn.Module:
-        """The network of ``arch``; ``image_size`` counts for the catalogue only."""
+    def build(
+        self,
+        arch: Architecture,
+        classes: int,
+        binarize: Binarize,
+        image_size: int = 32,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> nn.Module:
+        """The network of ``arch``; ``image_size`` counts for the catalogue only.
+
+        ``weights`` are those of an earlier stage, in the same network; what only this stage's quantizers learn starts
+        from them.
+        """
         if isinstance(arch, str):
-            return self._from_catalogue(arch, classes, binarize, image_size)
-        return CellNetwork(
+            return self._from_catalogue(arch, classes, binarize, image_size, weights)
+        network = CellNetwork(
             arch,
             self.build_space(binarize),
             channels=self.channels,
@@ -90,12 +127,22 @@ class NetworkConfig:
             classes=classes,
             auxiliary=self.auxiliary,
         )
+        if weights is not None:
+            network.load_state_dict(weights)
+        return network
 
-    def _from_catalogue(self, name: str, classes: int, binarize: Binarize, image_size: int) -> nn.Module:
+    def _from_catalogue(
+        self, name: str, classes: int, binarize: Binarize, image_size: int, weights: Mapping[str, Tensor] | None
+    ) -> nn.Module:
         choose("arch", name, MODELS)
         network = build_model(name, classes=classes, image_size=image_size, width=self.width or None)
+        if weights is not None:  # before the quantizers are made, which start from them
+            network.load_state_dict({key: weights[key] for key in network.state_dict() if key in weights}, strict=False)
         if binarize != "none":
             scheme = find_scheme(self.scheme)
             scheme = scheme if binarize == "both" else scheme.with_real_weights()
             binarize_(network, scheme, where=None if self.where == "scheme" else self.where)
+        if weights is not None:
+            network.load_state_dict(weights, strict=False)
+            settle(network)
         return network

@@ -92,8 +92,10 @@ def layer_macs(network: nn.Module, image_size: int) -> dict[Layer, int]:
         counted[module] = counted.get(module, 0) + output[0].numel() * prod(filters[1:])
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, Layer)]
-    with evaluating(network), torch.no_grad():
-        network(torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device))
-    for hook in hooks:
-        hook.remove()
+    try:
+        with evaluating(network), torch.no_grad():
+            network(torch.zeros(1, 3, image_size, image_size, device=next(network.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
     return counted

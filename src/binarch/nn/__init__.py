@@ -6,6 +6,7 @@ from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch
 from binarch.nn.exact_conv import ExactConv2d
 from binarch.nn.modes import evaluating
 from binarch.nn.norms import ShiftBatchNorm
+from binarch.nn.optimization import parameter_groups, settle
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.prelu import PReLU, prelu
 from binarch.nn.quant_conv import QuantConv2d
@@ -37,7 +38,9 @@ __all__ = [
     "evaluating",
     "find_scheme",
     "merge_phases",
+    "parameter_groups",
     "prelu",
+    "settle",
     "shifted",
     "split_phases",
     "stairs",

@@ -34,24 +34,34 @@ def binarize_(model: nn.Module, scheme: Scheme | str, *, where: Where | None = N
     """Make ``model`` the network of ``scheme``; return what changed.
 
     Convolutions and linear layers that ``where`` names (default: those that the scheme's paper binarizes) get the
-    scheme's quantizers and keep their weights as latent ones; convolutions that stay real compute exactly in evaluation
-    (:class:`ExactConv2d`). ReLU *modules* and batch norms change as the scheme wants it: a sign behind a ReLU would
-    always be +1. A ReLU called as a function cannot be seen: write it as a module. Layers are taken in the order in
-    which the modules stand; name them by a function where that is not the order in which they run.
+    scheme's quantizers and keep their weights as latent ones; convolutions that stay real compute exactly in
+    evaluation (:class:`ExactConv2d`). ReLU *modules* and batch norms change as the scheme wants it: a sign behind a
+    ReLU would always be +1. A ReLU called as a function cannot be seen: write it as a module. Layers are taken in the
+    order in which the modules stand, and the first of them is the one that sees real pixels; define them in the order
+    in which they run. With a function, only the ReLUs and norms change whose next layer, in that order, is binarized.
+    Layers inside of PyTorch's attention and transformer modules are left alone: those read the weights past the
+    layers.
+
+    To train it, give ``parameter_groups`` to the optimizer and call ``settle`` after each step.
 
     Everything is checked before anything changes. Errors: nothing to binarize, channels or kernels that do not fit.
     """
     scheme = find_scheme(scheme) if isinstance(scheme, str) else scheme
-    layers = {name: module for name, module in model.named_modules() if name and _is_float_layer(module)}
+    hidden = _read_by_parents(model)
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if name and module not in hidden and _is_float_layer(module)
+    }
+    _refuse_shared(layers)
     chosen = _choose(layers, scheme, scheme.where if where is None else where)
     first = next(iter(layers), "")
     new = {name: _quantized(name, layer, scheme, real_input=name == first) for name, layer in chosen.items()}
     exact = {name: _exact(layer) for name, layer in layers.items() if name not in chosen and _is_plain_conv(layer)}
-    relus: dict[str, nn.Module] = {}
-    if scheme.nonlinearity != "keep":
-        make = nn.Hardtanh if scheme.nonlinearity == "hardtanh" else nn.Identity
-        relus = {name: make() for name, module in model.named_modules() if type(module) is nn.ReLU}
-    norms = _norms(model, scheme)
+    relus, norms = _nonlinearities(model, scheme), _norms(model, scheme)
+    if callable(where):
+        before = _before(model, set(chosen))
+        relus, norms = ({name: made for name, made in part.items() if name in before} for part in (relus, norms))
     in_place_of = {model.get_submodule(name): module for name, module in (new | exact | relus | norms).items()}
     for name, old in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
         if old in in_place_of:
@@ -70,8 +80,42 @@ def _is_float_layer(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d | nn.Linear) and type(module).forward in known
 
 
+def _read_by_parents(model: nn.Module) -> set[nn.Module]:
+    """Linear layers whose weights are read past their forward."""
+    readers = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+    return {part for module in model.modules() if isinstance(module, readers) for part in module.modules()}
+
+
+def _before(model: nn.Module, chosen: set[str]) -> set[str]:
+    """Names of modules whose next layer, in the order in which the modules stand, is a chosen one."""
+    found, waiting = set(), []
+    for name, module in model.named_modules():
+        waiting.append(name)
+        if isinstance(module, nn.Conv2d | nn.Linear | QuantLayer):
+            found |= set(waiting) if name in chosen else set()
+            waiting = []
+    return found
+
+
+def _nonlinearities(model: nn.Module, scheme: Scheme) -> dict[str, nn.Module]:
+    """What the scheme puts in the place of ReLUs."""
+    if scheme.nonlinearity == "keep":
+        return {}
+    make = nn.Hardtanh if scheme.nonlinearity == "hardtanh" else nn.Identity
+    return {name: make() for name, module in model.named_modules() if type(module) in (nn.ReLU, nn.ReLU6)}
+
+
 def _is_plain_conv(layer: nn.Module) -> bool:
     return type(layer) is nn.Conv2d or (isinstance(layer, QuantConv2d) and layer.scale is None)
+
+
+def _refuse_shared(layers: dict[str, nn.Module]) -> None:
+    """Two layers that share one weight would be parted."""
+    owners: dict[int, str] = {}
+    for name, layer in layers.items():
+        other = owners.setdefault(id(layer.weight), name)
+        if other != name:
+            raise UserError(f"{name}: shares its weight with {other}, which cannot be kept; give each its own")
 
 
 def _choose(layers: dict[str, nn.Module], scheme: Scheme, where: Where) -> dict[str, nn.Module]:
@@ -102,7 +146,8 @@ def _kernel(layer: nn.Module) -> int | None:
 def _quantized(name: str, layer: nn.Module, scheme: Scheme, *, real_input: bool) -> QuantLayer:
     """The scheme's layer in place of ``layer``, with its weights."""
     weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, nn.Parameter)
+    if not isinstance(weight, nn.Parameter):
+        raise UserError(f"{name}: its weight is computed (weight_norm, parametrize); remove that first")
     out, inputs = weight.shape[:2]
     if out % scheme.multiple or inputs % scheme.multiple:
         raise UserError(
@@ -147,9 +192,11 @@ def _quantized(name: str, layer: nn.Module, scheme: Scheme, *, real_input: bool)
             correction=None if real_input else scheme.correction(shape),
         )
     made.to(weight.device)
+    if isinstance(layer, QuantConv2d) and layer.scale is not None:
+        made.scale = nn.Parameter(layer.scale.detach().clone(), requires_grad=layer.scale.requires_grad)
     if bias is not None:
         assert isinstance(bias, Tensor)
-        made.bias = nn.Parameter(bias.detach().clone())
+        made.bias = nn.Parameter(bias.detach().clone(), requires_grad=bias.requires_grad)
     return made
 
 

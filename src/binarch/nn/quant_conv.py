@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from binarch.errors import UserError
 from binarch.nn.phases import merge_phases, split_phases
-from binarch.nn.quant_layer import QuantLayer
+from binarch.nn.quant_layer import QuantLayer, uneven
 from binarch.quantizers import Correction, Free, LatentRule, Quantizer
 
 
@@ -49,6 +50,11 @@ class QuantConv2d(QuantLayer):
         self.activation_quantizer = activation_quantizer
         self.latent_rule = Free() if latent_rule is None else latent_rule
         self.correction = correction
+        if correction is not None and uneven(activation_quantizer):
+            raise UserError(
+                f"{type(correction).__name__}: needs integer codes, which {type(activation_quantizer).__name__} has not; "
+                "leave the correction out"
+            )
         if latent is None:
             nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 

@@ -51,16 +51,16 @@ class Edge:
             raise UserError(f"edge: {self} is not possible; use two different channels and a sign of -1 or 1")
 
 
-def correction(count: Tensor, sign: int, threshold: int, step: int, *, antisymmetric: bool = True) -> Tensor:
-    r"""What a teacher's count adds to its student's.
+def correction(count: Tensor, sign: Tensor | int, threshold: int, step: int, *, antisymmetric: bool = True) -> Tensor:
+    r"""What teachers' counts add to their students', for edges of ``sign`` +1 or -1 (broadcast against the counts).
 
     :math:`U(F) = \pm s\,(1_{F \ge t} - 1_{F \le -t})`. The public code has a plus between the indicators for negative
-    edges, so that both tails push downwards; ``antisymmetric=False`` gives that.
+    edges, so that both tails push downwards; ``antisymmetric=False`` gives that, for comparison.
     """
     high, low = (count >= threshold).to(count.dtype), (count <= -threshold).to(count.dtype)
-    if sign < 0 and not antisymmetric:
-        return -step * (high + low)
-    return sign * step * (high - low)
+    if antisymmetric:
+        return step * sign * (high - low)
+    return step * torch.where(torch.as_tensor(sign) < 0, -(high + low), high - low)
 
 
 def rounds(edges: Sequence[Edge]) -> list[list[Edge]]:
@@ -112,7 +112,7 @@ class Interaction(Correction):
         for part in rounds(self.edges):
             seen = counts.detach() + delta
             teachers, students, sign = (torch.tensor(column, device=counts.device) for column in columns(part))
-            said = correction(seen[:, teachers], 1, self.threshold, self.step) * sign.view(1, -1, 1, 1)
+            said = correction(seen[:, teachers], sign.view(1, -1, 1, 1), self.threshold, self.step)
             delta.index_add_(1, students, said.to(delta.dtype))
         return counts + delta
 

@@ -36,7 +36,7 @@ def middles(levels: Tensor) -> Tensor:
 
 
 def fitted(basis: Tensor, codes: Tensor, count: Tensor, total: Tensor) -> Tensor:
-    r"""One step of QEM: the basis that fits numbers best whose codes are given.
+    r"""One step of QEM (quantization error minimization): the basis that fits numbers best whose codes are given.
 
     :math:`v = (B^\top B + \epsilon I)^{-1} (B^\top x + \epsilon v_{old})`, from ``count`` (..., L), how many numbers
     have each of the codes (..., L, K), and ``total`` (..., L), their sums. Then a moving average:

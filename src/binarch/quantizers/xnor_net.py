@@ -23,14 +23,14 @@ class XnorWeight(Quantizer):
     q`:
 
     - ``exact``: :math:`\partial L / \partial w_i = n (1 - \tfrac1C) \bigl[\alpha 1_{|w_i| \le 1} g_i +
-        \tfrac{\operatorname{sign}(w_i)}{n} \sum_j \operatorname{sign}(w_j) g_j \bigr]`, the derivative of :math:`q`
-        with a
-      straight-through sign, as in a public PyTorch code that corrects the authors';
+      \tfrac{\operatorname{sign}(w_i)}{n} \sum_j \operatorname{sign}(w_j) g_j \bigr]`, the derivative of :math:`q`
+      with a straight-through sign, as in a public PyTorch code that corrects the authors';
     - ``published``: :math:`n (1 - \tfrac1C)\, g_i \bigl[\tfrac1n + \alpha 1_{|w_i| < 1} \bigr]`: the formula of the
       paper, in which the sum over the filter is lost.
 
     :math:`1 - 1/C` stands for the derivative of the centring (its diagonal only). The factor n makes up for the small
-    scale with SGD; Adam divides it out. The authors' code multiplies all gradients by 1e9 with Adam instead. With one
+    scale with SGD; Adam divides it out. A limit on the norm of all gradients together sees mostly these, so train
+    without one (``--clip 1e9``). The authors' code multiplies all gradients by 1e9 with Adam instead. With one
     input channel nothing is centred, and the factor is left out here. Sure: both formulas were read. Nothing is
     learned.
     """
@@ -63,7 +63,7 @@ class XnorWeight(Quantizer):
 class InputScale(Correction):
     r"""XNOR-Net's scale of the activations, as the paper has it.
 
-    Forward: counts times :math:`K = A * k`, where :math:`A` is the mean of :math:`|x|` over the channels
+    Forward: counts times :math:`K = A * k`, where :math:`A` is the mean of :math:`|x|` over all channels
     (N, 1, H, W) and :math:`k` a box filter of :math:`1 / (k_h k_w)` with the convolution's geometry.
     Backward: exactly, through A too. Both public codes leave it out, and so does the scheme unless asked for. Such
     layers cannot be packed.

@@ -40,14 +40,17 @@ class Budget:
 
 
 def shared(total: int, published: tuple[int, ...], stages: int) -> tuple[int, ...]:
-    """``total`` epochs, at least one each, in about the proportion of ``published``."""
+    """``total`` epochs in about the proportion of ``published``; one at least for each stage, even if that is more."""
     full = published * stages if len(published) == 1 else published
-    found = [max(1, round(total * part / sum(full))) for part in full[:-1]]
-    return (*found, max(1, total - sum(found)))
+    found = [1] * stages
+    while sum(found) < total:  # to the stage that is furthest behind
+        behind = max(range(stages), key=lambda stage: full[stage] / found[stage])
+        found[behind] += 1
+    return tuple(found)
 
 
 BUDGETS: dict[str, Budget] = {
     "smoke": Budget("seconds a row: does everything work?", 8, 1, 200, 1),
-    "cpu": Budget("minutes a run: rows can be compared with each other, not with the paper", 16, 4, 25_000, 3),
+    "cpu": Budget("minutes a run, on two cores; no figure to be compared with the paper's", 16, 4, 25_000, 3),
     "paper": Budget("the published widths, sizes and epochs: for a GPU", 32, 0, None, 3),
 }

@@ -13,8 +13,8 @@ from binarch.reproduce.row import Row
 from binarch.reproduce.runner import Line
 
 TITLES: Final = (
-    "method", "bits (W/A)", "published, %", "ours, %", "n", "recipe", "network", "parameters", "binary MACs", "packed",
-    "one image", "training",
+    "method", "bits (W/A)", "published on CIFAR-10, %", "ours, %", "n", "recipe", "network", "parameters",
+    "binary MACs", "packed", "one image", "epochs", "training",
 )  # fmt: skip
 
 
@@ -31,8 +31,9 @@ def cells(row: Row, line: Line) -> list[str]:
         f"{line.arch}, width {line.width}" if line.width else line.arch,
         f"{line.params:,}",
         f"{line.binary_macs / 1e6:.1f} of {line.macs / 1e6:.1f} M",
-        f"{line.packed_bytes / 1e3:,.1f} kB",
-        f"{line.packed_ms:.2f} ms",
+        "-" if line.packed_bytes is None else f"{line.packed_bytes / 1e3:,.1f} kB",
+        "-" if line.packed_ms is None else f"{line.packed_ms:.2f} ms",
+        str(line.epochs),
         f"{line.train_seconds / 60:.1f} min",
     ]
 
@@ -62,7 +63,7 @@ def html(title: str, notes: Sequence[str], rows: Mapping[str, Row], lines: Seque
 
 
 def picture(rows: Mapping[str, Row], lines: Sequence[Line]) -> Figure:
-    """A dot per run: our accuracies beside the published ones."""
+    """A dot per run: our accuracies beside those that were published on CIFAR-10."""
     names = list(dict.fromkeys(line.row for line in lines))
     figure = Figure(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
     axes = figure.add_subplot()
@@ -73,10 +74,10 @@ def picture(rows: Mapping[str, Row], lines: Sequence[Line]) -> Figure:
                 for score in line.accuracies]  # fmt: skip
         if dots:
             axes.plot(*zip(*dots, strict=True), "o", color=colour, markersize=5, label=f"ours, {recipe} recipe")
-    axes.plot([], [], "D", color="#888888", markerfacecolor="none", label="published")
+    axes.plot([], [], "D", color="#888888", markerfacecolor="none", label="published on CIFAR-10")
     axes.set_yticks(range(len(names)), [f"{rows[name].method} {rows[name].bits}" for name in names])
     axes.invert_yaxis()
-    axes.set_xlabel("test accuracy on CIFAR-10, %")
+    axes.set_xlabel("test accuracy, %")
     axes.grid(axis="x", color="#dddddd")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / (len(names) + 2)), ncols=3, frameon=False)

@@ -36,7 +36,8 @@ class Row:
     """Test accuracy on CIFAR-10 in percent, as the table has it."""
     architecture: str
     """As the table has it."""
-    own: Recipe
+    own: Recipe | None
+    """None where no recipe is known for the method's network."""
     common: Recipe | None
     """None where another row's is the same."""
     deviations: tuple[str, ...]
@@ -50,4 +51,5 @@ class Row:
     @property
     def recipes(self) -> dict[RecipeName, Recipe]:
         """Those that there are, by name."""
-        return {"own": self.own} if self.common is None else {"own": self.own, "common": self.common}
+        both: dict[RecipeName, Recipe | None] = {"own": self.own, "common": self.common}
+        return {name: recipe for name, recipe in both.items() if recipe is not None}

@@ -2,12 +2,14 @@
 
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 from binarch.data import Dataset, load
 from binarch.deploy import bench, pack_run
+from binarch.errors import UserError
 from binarch.models import find_architecture
 from binarch.report import write_report
 from binarch.reproduce.budget import Budget
@@ -31,10 +33,13 @@ class Line:
     params: int
     binary_macs: int
     macs: int
-    packed_bytes: int
-    packed_ms: float
+    epochs: int
     train_seconds: float
     """Mean of the seeds."""
+    packed_bytes: int | None
+    """None where the network cannot be packed."""
+    packed_ms: float | None
+    """One image, one thread; None where it was not measured."""
 
     @property
     def mean(self) -> float:
@@ -77,19 +82,25 @@ class Runner:
         config = self.config(row, recipe, seed)
         self.display.say(f"{row.method} ({row.name}), {recipe} recipe, seed {seed}: {folder.path}")
         arch = find_architecture(row.recipes[recipe].arch)
-        train(arch, config, self._load(config), folder, self.display, resume=True)
+        dataset = self._load(config)
+        if not dataset.has_test:
+            raise UserError(f"--dataset {self.dataset}: has no test images, which a table needs; choose another one")
+        train(arch, config, dataset, folder, self.display, resume=True)
         write_report(folder.path)
 
-    def line(self, row: Row, recipe: RecipeName, seeds: Sequence[int]) -> Line | None:
+    def line(self, row: Row, recipe: RecipeName, seeds: Sequence[int], *, timed: bool) -> Line | None:
         """What the finished runs among ``seeds`` say; None where there is none."""
         folders = [self.folder(row, recipe, seed) for seed in seeds]
         done = [folder for folder in folders if folder.has("result.json")]
         if not done:
             return None
         results = [folder.read_json("result.json") for folder in done]
-        program = pack_run(done[0])
-        timing = bench(program, [], seconds=1.0).results[0]
         config = self.config(row, recipe, 0)
+        size, took = None, None
+        with suppress(UserError):  # a network that cannot be packed keeps its line
+            program = pack_run(done[0])
+            size = len(program.encode())
+            took = bench(program, [], seconds=1.0).results[0].median_ms if timed else None
         return Line(
             row.name,
             recipe,
@@ -99,9 +110,10 @@ class Runner:
             results[0]["costs"]["params"],
             results[0]["costs"]["binary_macs"],
             results[0]["costs"]["macs"],
-            len(program.encode()),
-            timing.median_ms,
+            sum(config.epochs) if len(config.epochs) > 1 else config.epochs[0] * len(config.binarize),
             statistics.mean(result["train_seconds"] for result in results),
+            size,
+            took,
         )
 
     def folder(self, row: Row, recipe: RecipeName, seed: int) -> RunFolder:

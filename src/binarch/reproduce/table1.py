@@ -73,7 +73,7 @@ ROWS: dict[str, Row] = {
         Row(
             "hwgq", "HWGQ", "1/2", 92.5, "VGG-small",
             _recipe("vgg-small", _train(
-                "hwgq", (200,), 0.1, optimizer="sgd", weight_decay=(5e-4,), schedule="linear", batch_size=100,
+                "hwgq", (200,), 0.01, optimizer="sgd", weight_decay=(5e-4,), schedule="linear", batch_size=100,
             ), 32),
             _common("hwgq"),
             ("images are standardised (published: 0..255 minus the mean image)", "the last pool precedes its norm"),
@@ -90,7 +90,8 @@ ROWS: dict[str, Row] = {
         Row(
             "cbcn-resnet18", "CBCN", "(1/1)x4", 91.6, "ResNet-18",
             _recipe("resnet18-cbcn", _train("cbcn", (200,), 0.1, **_CBCN), 16), _common("cbcn"),
-            ("no centre loss (nor in the public code)", "crops are padded with zeros, not reflected", _LAST_EPOCH),
+            ("no centre loss (nor in the public code)", "crops are padded with zeros, not reflected",
+             "norms and PReLUs do not decay", _LAST_EPOCH),
         ),
         Row(
             "cbcn-wrn40", "CBCN", "(1/1)x4", 93.4, "WRN40",
@@ -115,8 +116,8 @@ ROWS: dict[str, Row] = {
         ),
         Row("xnor-net", "XNOR-Net", "1/1", 89.8, "VGG-small", _unpublished("xnor-net", "vgg-small-fc"),
             _common("xnor-net"), (_UNKNOWN,)),
-        Row("ccnn", "CCNN", "1/1", 92.3, "VGG-small", _unpublished("ccnn", "vgg-small"), _common("ccnn"),
-            ("a reconstruction: the method has no public code", _UNKNOWN)),
+        Row("ccnn", "CCNN", "1/1", 92.3, "VGG-small", None, _common("ccnn"),
+            ("a reconstruction: the method has no public code", "the recipe of the published figure is unknown")),
         Row(
             "ci-net", "CI-Net", "1/1", 92.5, "VGG-small",
             _recipe("vgg-small", _train(

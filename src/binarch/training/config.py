@@ -6,17 +6,22 @@ from typing import Literal, final
 from binarch.data import Augment, DataConfig
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
-from binarch.nn import Binarize
+from binarch.nn import Binarize, find_scheme
 from binarch.training.device import Device, Precision
 from binarch.training.loss import Loss
 from binarch.training.schedule import Schedule
 
-_STAGE_NAMES = {
-    "none": "real-valued",
-    "activations": "binary activations",
-    "both": "binary activations and weights",
-    "mine": "mining of interactions",
-}
+
+def _stage_name(kind: "StageKind", bits: tuple[int, int]) -> str:
+    """What a stage trains, in words; ``bits`` are those of (weights, activations)."""
+    if kind in ("none", "mine"):
+        return "real-valued" if kind == "none" else "mining of interactions"
+    if bits == (1, 1):
+        return "binary activations" + " and weights" * (kind == "both")
+    words = {1: "binary", 32: "real"}
+    weights, activations = (words.get(count, f"{count}-bit") for count in bits)
+    return f"{activations} activations, {weights if kind == 'both' else 'real'} weights"
+
 
 #: What a stage does: train with a binarization; or, for CI-Net, look for interactions while weights stand still.
 StageKind = Literal["none", "activations", "both", "mine"]
@@ -31,11 +36,8 @@ class TrainStage:
     epochs: int
     learning_rate: float
     weight_decay: float
-
-    @property
-    def name(self) -> str:
-        """What the stage trains, in words."""
-        return _STAGE_NAMES[self.kind]
+    name: str
+    """What the stage trains, in words."""
 
     @property
     def binarize(self) -> Binarize:
@@ -55,7 +57,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     binarize: tuple[StageKind, ...] = ("activations", "both")
-    """What carries one bit in each stage: none, activations, both; mine: ci-net looks for interactions."""
+    """What is quantized in each stage: none, activations, both; mine: ci-net looks for interactions."""
     epochs: tuple[int, ...] = (20,)
     """Epochs of each stage."""
     learning_rate: tuple[float, ...] = (1e-3,)
@@ -115,6 +117,10 @@ class TrainConfig:
                     f"binarize: {' '.join(self.binarize)} is not possible with {self.network.scheme}; mining needs "
                     "--scheme ci-net and stands between two stages: both mine both"
                 )
+        if self.loss == "squared_hinge" and self.label_smoothing:
+            raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
+        if self.optimizer == "shift_adamax" and any(self.weight_decay):
+            raise UserError(f"weight_decay: {self.weight_decay} is not possible with shift_adamax; use 0")
         self.augment  # noqa: B018 (refuses negative sizes)
 
     @property
@@ -122,7 +128,9 @@ class TrainConfig:
         """The stages, one object each."""
         count = len(self.binarize)
         columns = (per_stage(n, getattr(self, n), count) for n in ("epochs", "learning_rate", "weight_decay"))
-        return tuple(TrainStage(*values) for values in zip(self.binarize, *columns, strict=True))
+        bits = find_scheme(self.network.scheme).bits
+        names = (_stage_name(kind, bits) for kind in self.binarize)
+        return tuple(TrainStage(*values) for values in zip(self.binarize, *columns, names, strict=True))
 
     def rate(self, stage: TrainStage, progress: float) -> float:
         """The learning rate at ``progress`` (0 to 1) of a stage."""

@@ -6,22 +6,29 @@ from typing import Any, final
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from binarch.data import Dataset, Images, evaluation_batches
+from binarch.training.loss import Loss, loss_of
 
 
 @final
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy in nats, and the share of correct answers."""
+    """Mean loss (cross-entropy: in nats), and the share of correct answers."""
 
     loss: float
     accuracy: float
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, images: Images, dataset: Dataset, batch_size: int = 250, **arguments: Any) -> Score:
+def evaluate(
+    network: nn.Module,
+    images: Images,
+    dataset: Dataset,
+    batch_size: int = 250,
+    loss: Loss = "cross_entropy",
+    **arguments: Any,
+) -> Score:
     """Score ``network`` in evaluation mode on ``images``, normalised as ``dataset`` says; the mode is put back."""
     training = network.training
     network.eval()
@@ -30,8 +37,8 @@ def evaluate(network: nn.Module, images: Images, dataset: Dataset, batch_size: i
     batch_size = math.ceil(len(images) / math.ceil(len(images) / batch_size))
     for x, y in evaluation_batches(images, dataset.mean, dataset.std, batch_size):
         logits = network(x.contiguous(memory_format=torch.channels_last), **arguments).float()
-        loss = functional.cross_entropy(logits, y, reduction="sum")
-        sums = sums.to(loss.device) + torch.stack([loss.double(), (logits.argmax(1) == y).sum().double()])
+        total = loss_of(loss, logits, y, 0.0).double() * len(y)
+        sums = sums.to(total.device) + torch.stack([total, (logits.argmax(1) == y).sum().double()])
     network.train(training)
-    loss, correct = (sums / len(images)).tolist()
-    return Score(loss, correct)
+    mean, correct = (sums / len(images)).tolist()
+    return Score(mean, correct)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batches, split
 from binarch.errors import UserError
 from binarch.models import Architecture, CellNetwork, costs
-from binarch.nn import QuantLayer
-from binarch.quantizers import Correction, Quantizer
+from binarch.nn import parameter_groups, settle
 from binarch.runs import RunFolder, to_plain, write_atomic
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
@@ -53,12 +52,9 @@ class _TrainTask(Task):
         )
         self.epochs, self.steps, self.batch_size = stage.epochs, len(self.batches), self.batches.batch_size
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size)
-        if weights is not None:
-            _take_up(self.plain, weights)
+        self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size, weights)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self.plain, _optimizer(self.plain, config, stage))
-        self.quantized = [module for module in self.plain.modules() if isinstance(module, QuantLayer)]
         self.health = Health(self.plain)
         self.fabric = fabric
 
@@ -80,8 +76,7 @@ class _TrainTask(Task):
         self.fabric.backward(total)
         nn.utils.clip_grad_norm_(self.plain.parameters(), self.config.clip)
         self.optimizer.step()
-        for layer in self.quantized:
-            layer.settle()
+        settle(self.plain)
         correct = (logits.detach().argmax(1) == y).sum()
         return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
 
@@ -99,7 +94,7 @@ class _TrainTask(Task):
             "train_accuracy": correct / count,
         }
         if len(self.validation):
-            score = evaluate(self.network, self.validation, self.dataset)
+            score = evaluate(self.network, self.validation, self.dataset, loss=self.config.loss)
             row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
         row |= self.health.row(self._looked_at())
         self.health.begin_epoch()
@@ -138,8 +133,7 @@ class _MiningTask(Task):
         self.batches = Batches(parts[0], dataset.mean, dataset.std, config.batch_size, seed, config.augment)
         self.steps, self.batch_size = len(self.batches), self.batches.batch_size
         torch.manual_seed(seed)
-        plain = config.network.build(arch, len(dataset.classes), "both", dataset.image_size)
-        plain.load_state_dict(weights)
+        plain = config.network.build(arch, len(dataset.classes), "both", dataset.image_size, weights)
         self.plain = plain.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.miner = Miner(self.plain)
 
@@ -178,43 +172,10 @@ class _MiningTask(Task):
         return {name: value.detach().clone() for name, value in self.plain.state_dict().items()}
 
 
-def _take_up(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load the weights of the stage before; what only this stage's quantizers and corrections hold keeps its start."""
-    own = {
-        f"{name}.{key}"
-        for name, module in network.named_modules()
-        if isinstance(module, Quantizer | Correction)
-        for key in module.state_dict()
-    }
-    shapes = network.state_dict()
-    for name, value in weights.items():
-        if name not in shapes or shapes[name].shape != value.shape:
-            raise UserError(
-                f"binarize: the stages differ in {name}, so the weights of one do not fit the next; give this scheme "
-                "one stage"
-            )
-    missing = set(shapes) - set(weights) - own
-    assert not missing, missing
-    network.load_state_dict(weights, strict=False)
-
-
 def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> torch.optim.Optimizer:
-    """Filters and matrices decay; norms, slopes and scales do not. Latent weights step as far as their rule says."""
-    scales = {
-        layer.weight: layer.latent_rule.step_scale(layer.weight)
-        for layer in network.modules()
-        if isinstance(layer, QuantLayer)
-    }
-    kinds: dict[tuple[float, float], list[nn.Parameter]] = {(stage.weight_decay, 1.0): [], (0.0, 1.0): []}
-    for parameter in network.parameters():
-        decay = stage.weight_decay if parameter.dim() > 1 else 0.0
-        kinds.setdefault((decay, scales.get(parameter, 1.0)), []).append(parameter)
-    groups = [
-        {"params": parameters, "weight_decay": decay, "step_scale": scale}
-        for (decay, scale), parameters in kinds.items()
-    ]
+    groups = parameter_groups(network, stage.learning_rate, stage.weight_decay)
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=stage.learning_rate)
+        return torch.optim.AdamW(groups)
     if config.optimizer == "shift_adamax":
         return ShiftAdaMax(groups, stage.learning_rate)
     return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=config.optimizer == "nesterov")
@@ -235,6 +196,8 @@ def train(
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
     With ``resume`` a folder that was begun is continued; one that is finished is left as it is.
     """
+    if "mine" in config.binarize and not isinstance(arch, str):
+        raise UserError("binarize: mine is for networks of the catalogue; cells have no interactions")
     stages = tuple(stage.binarize for stage in config.stages)
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
@@ -281,7 +244,7 @@ def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Disp
     if "validation_accuracy" in last:
         result["validation_accuracy"] = last["validation_accuracy"]
     if test and dataset.has_test:
-        score = evaluate(task.network, dataset.test().to(task.fabric.device), dataset)
+        score = evaluate(task.network, dataset.test().to(task.fabric.device), dataset, loss=task.config.loss)
         result["test_accuracy"], result["test_loss"] = score.accuracy, score.loss
         display.say(f"Test accuracy after the last epoch: {score.accuracy:.2%}")
     folder.write_json("result.json", result)

@@ -13,8 +13,8 @@ from binarch.quantizers import StepQuantizer
 class Health:
     """Watches the quantized layers of one network.
 
-    ``flip_ratio``: share of the coded weights whose code changed since the epoch began. A ratio that does not fall at
-    the end says that the learning rate is too high; one of zero, that the weights are frozen.
+    ``flip_ratio``: share of the coded weights whose code changed its sign (or became 0) since the epoch began. A ratio
+    that does not fall at the end says that the learning rate is too high; one of zero, that the weights are frozen.
 
     ``saturated``: share of the numbers before activation quantizers at which the quantizer passes no gradient, on given
     images in evaluation mode. Before a sign those are the numbers with |x| >= 1, also where a hard tanh cut them to 1.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from binarch.errors import UserError
 from binarch.nn import QuantLayer
 from binarch.quantizers import MOST_EDGES, Edge, Interaction
 
@@ -53,14 +54,17 @@ class Miner:
     sign(\|F_t\| - \|F_s\|): a teacher should be surer than its student. What earns no positive reward is undone. The
     policy climbs :math:`r \nabla \log p` (REINFORCE) with SGD.
 
-    After the public code, with these differences: actions are drawn from the softmax there is a gradient for (it takes
-    the largest score, epsilon-greedily); one layer at a time, so that a reward belongs to one action; rewards are not
-    shifted and multiplied (it repeats the list where it means to scale it); the learning rate is ours.
+    After the public code, with these differences: actions are drawn from the softmax there is a gradient for (it
+    takes the largest score, epsilon-greedily); one layer at a time, so that a reward belongs to one action; rewards
+    are not shifted and multiplied (it repeats the list where it means to scale it); a full table gives up its newest
+    edge (there: the one of least influence); the learning rate is ours.
     """
 
     def __init__(self, network: nn.Module, learning_rate: float = 0.1) -> None:
         self.network = network
         self.layers = interacting(network)
+        if not self.layers:
+            raise UserError("mine: no layer of this network can hold interactions; use --scheme ci-net")
         self.policy = Policy()
         self.optimizer = torch.optim.SGD(self.policy.parameters(), lr=learning_rate)
         self.scores = [torch.rand(2, n, n) - 0.5 for n in (layer.filter_shape[0] for layer in self.layers)]

@@ -16,7 +16,7 @@ class ShiftAdaMax(torch.optim.Optimizer):
     With AP2 the nearest power of two: :math:`m \leftarrow 0.9 m + 0.1 g`;
     :math:`v \leftarrow \operatorname{AP2}(\max(0.999 v, |g|)) + 2^{-27}` (written back);
     :math:`x \leftarrow \operatorname{clip}(x - \operatorname{AP2}(\eta / (1 - 0.9^t))\, m / v, -1, 1)`. The clip takes
-    scales and biases of norms too, as in that code. No weight decay.
+    scales and biases of norms too, as in that code. No weight decay. Made for the scheme ``bnn-shift``.
     """
 
     def __init__(self, params: Iterable[Any], lr: float) -> None:

@@ -59,7 +59,7 @@ def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[s
     # Other training images may lie beside the test images now: normalise as in training.
     mean, std = tuple(known["mean"]), tuple(known["std"])
     dataset = Dataset(dataset.name, dataset.classes, dataset.train, mean, std, dataset.test)
-    score = evaluate(fabric.setup_module(network), images, dataset)
+    score = evaluate(fabric.setup_module(network), images, dataset, loss=config.loss)
     return {
         "test_accuracy": score.accuracy,
         "test_loss": score.loss,
