@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from binarch import cli
+from binarch.models import MODELS
+from binarch.nn import SCHEMES
 from binarch.recipes import RECIPES
 from binarch.runs import RunFolder
 from binarch.search import STRATEGIES
@@ -57,15 +59,79 @@ def test_count_gives_the_published_numbers(
     assert 50_000 < beside < 60_000 if space == "bats" else beside == 0
 
 
-@pytest.mark.parametrize("what", ["archs", "spaces", "strategies", "recipes", "datasets"])
+@pytest.mark.parametrize("what", ["archs", "models", "spaces", "strategies", "recipes", "datasets"])
 def test_list_names_everything_with_a_line_each(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     names = result(["list", what], capsys)
     assert all(text and "\n" not in text for text in names.values())
-    expected = {"archs": PUBLISHED, "spaces": SPACES, "strategies": STRATEGIES, "recipes": RECIPES}
+    expected = {"archs": PUBLISHED, "models": MODELS, "spaces": SPACES, "strategies": STRATEGIES, "recipes": RECIPES}
     if what in expected:
         assert list(names) == list(expected[what])
     else:
         assert {"digits", "cifar10", "cifar100"} <= set(names)
+
+
+def test_list_schemes_tells_bits_and_what_is_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(["list", "schemes"], capsys)
+    assert list(found) == list(SCHEMES)
+    for name, scheme in SCHEMES.items():
+        assert (found[name]["weights"], found[name]["activations"]) == scheme.bits
+        assert found[name]["learns"] == scheme.learns
+        assert found[name]["method"] == scheme.title
+    cli.main(["list", "schemes"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", *SCHEMES]
+    assert all(scheme.title in line for line, scheme in zip(lines[1:], SCHEMES.values(), strict=True))
+
+
+def test_count_of_a_network_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert result(["count", "--arch", "resnet20", "--binarize", "none"], capsys)["params"] == 269_722
+    found = result(["count", "--arch", "resnet20", "--scheme", "hwgq"], capsys)
+    assert found["binary_params"] == 267_264
+    assert found["binary_macs"] == 0  # activations of two bits
+    counted = result(["count", "--arch", "vgg-small", "--scheme", "xnor-net", "--where", "inner"], capsys)
+    assert counted["binary_params"] == 4_571_136
+    assert counted["float_macs"] == 3_456 * 1024
+
+
+def test_count_layer_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["count", "--arch", "resnet20", "--scheme", "hwgq", "--width", "8", "--image-size", "16", "--layers"]
+    found = result(arguments, capsys)
+    assert found["packable"] is True
+    assert found["total_bytes"] == found["header_bytes"] + sum(row["bytes"] for row in found["layers"])
+    quantized = [row for row in found["layers"] if row["kind"] == "QuantConv2d"]
+    assert len(quantized) == 18
+    assert {(row["input_bits"], row["weight_bits"]) for row in quantized} == {(2, 1)}
+    cli.main(arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines} >= {row["name"] for row in found["layers"]}
+    assert lines[-1].startswith("total")
+    assert lines[-1].endswith(f"{found['total_bytes']:,}")
+
+
+def test_a_network_of_the_catalogue_from_training_to_prediction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "t")
+    arguments = ["train", "--arch", "vgg-small", "--scheme", "xnor-net", "--width", "8", "--binarize", "both",
+                 "--image-size", "8", "--epochs", "2", "--limit", "100", "--batch-size", "20"]  # fmt: skip
+    trained = result([*arguments, "--out", out], capsys)
+    assert Path(trained["report"]).stat().st_size > 5000
+    assert not (tmp_path / "t" / "cells.svg").exists()
+    scored = result(["evaluate", out], capsys)
+    assert scored["test_accuracy"] == trained["test_accuracy"]
+    packed = result(["pack", out, "--out", str(tmp_path / "net.bin")], capsys)
+    assert packed["bytes"] == (tmp_path / "net.bin").stat().st_size < packed["bytes_as_float32"]
+    Image.new("L", (12, 9), 130).save(tmp_path / "one.png")
+    told = result(["predict", packed["file"], str(tmp_path / "one.png"), "--top", "3"], capsys)
+    shares = [best["probability"] for best in told["predictions"][0]["top"]]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    assert "xnor" in fails(["train", "--arch", "vgg-small", "--scheme", "xnor", "--out", str(tmp_path / "x")], capsys)
+    said = fails(["train", "--arch", "vgg-big", "--out", str(tmp_path / "x")], capsys)
+    assert all(name in said for name in MODELS)
+    said = fails(["train", "--arch", "vgg-small", "--scheme", "bnn", "--out", str(tmp_path / "x")], capsys)
+    assert "--binarize both" in said  # the default is two stages
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))

@@ -439,3 +439,56 @@ def test_groups_are_refused_by_circulant_filters() -> None:
     with pytest.raises(UserError, match="2: cbcn cannot take 2 groups"):
         binarize_(network, "cbcn")
     assert_unchanged(network, before)
+
+
+def test_a_part_of_a_network_changes_what_leads_to_it_only() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(),
+        nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2),
+    )  # fmt: skip
+    changes = binarize_(network, "hwgq", where=lambda name, layer: name == "6")
+    assert (changes.binarized, changes.norms) == (("6",), ("4",))
+    other = copy.deepcopy(network)
+    changes = binarize_(other, "xnor-net", where=lambda name, layer: name == "3")
+    assert (changes.binarized, changes.nonlinearities) == (("3",), ("2",))
+    assert [type(other[at]) for at in (2, 5, 8)] == [nn.Identity, nn.ReLU6, nn.ReLU]
+
+
+def test_a_relu6_would_make_every_sign_plus_one() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8, 2)
+    )
+    assert binarize_(network, "bats").nonlinearities == ("2",)
+    x = torch.randn(2, 3, 5, 5)
+    assert not torch.equal(*network(x))
+
+
+def test_layers_that_attention_reads_are_left_alone() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.attention = nn.Linear(4, 8), nn.MultiheadAttention(8, 2)
+            self.hidden, self.last = nn.Linear(8, 8), nn.Linear(8, 2)
+
+    network = Net()
+    assert binarize_(network, "bnn").binarized == ("stem", "hidden", "last")
+    assert isinstance(network.attention.out_proj, nn.Linear)
+
+
+def test_weights_that_are_shared_or_computed_are_refused() -> None:
+    shared = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    shared[1].weight = shared[2].weight
+    with pytest.raises(UserError, match=r"2: shares its weight with 1"):
+        binarize_(shared, "bnn")
+    computed = nn.Sequential(nn.Linear(4, 4), nn.utils.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4))
+    with pytest.raises(UserError, match=r"1: its weight is computed"):
+        binarize_(computed, "bnn", where="inner")
+
+
+def test_what_was_frozen_stays_frozen() -> None:
+    network = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    network[1].requires_grad_(False)
+    binarize_(network, "bnn", where="inner")
+    assert not network[1].weight.requires_grad
+    assert not network[1].bias.requires_grad
+    assert network[0].weight.requires_grad

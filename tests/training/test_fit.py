@@ -16,7 +16,6 @@ from binarch.models import NetworkConfig
 from binarch.runs import RunFolder
 from binarch.spaces import published
 from binarch.training import Display, TrainConfig, evaluate, evaluate_run, load_network, train
-from binarch.training.schedule import cosine
 
 TINY = TrainConfig(
     data=DataConfig(limit=120), network=NetworkConfig(cells=3, channels=8, groups=2, output_scale=True),
@@ -31,12 +30,6 @@ def digits() -> Dataset:
 
 def quiet() -> Display:
     return Display(console=Console(quiet=True))
-
-
-def test_cosine_as_darts_has_it() -> None:
-    assert cosine(0.025, 0.001, 0) == pytest.approx(0.025)
-    assert cosine(0.025, 0.001, 0.5) == pytest.approx(0.0130)
-    assert cosine(0.025, 0.001, 49 / 50) == pytest.approx(0.001024, abs=1e-6)
 
 
 def test_two_stages_end_with_one_bit_filters_and_the_recorded_accuracy(digits: Dataset, tmp_path: Path) -> None:

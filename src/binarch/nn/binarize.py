@@ -154,7 +154,7 @@ def _quantized(name: str, layer: nn.Module, scheme: Scheme, *, real_input: bool)
             f"{name}: {scheme.name} needs channels in multiples of {scheme.multiple}, not {inputs} -> {out}; choose "
             "another width, or leave the layer out with where="
         )
-    latent = nn.Parameter(scheme.latent(weight.detach()).clone(), requires_grad=weight.requires_grad)
+    latent = scheme.latent(weight.detach()).clone()
     activation = Identity() if real_input else scheme.activation()
     if isinstance(layer, nn.Linear):
         made: QuantLayer = QuantLinear(
@@ -192,6 +192,7 @@ def _quantized(name: str, layer: nn.Module, scheme: Scheme, *, real_input: bool)
             correction=None if real_input else scheme.correction(shape),
         )
     made.to(weight.device)
+    made.weight.requires_grad_(weight.requires_grad)
     if isinstance(layer, QuantConv2d) and layer.scale is not None:
         made.scale = nn.Parameter(layer.scale.detach().clone(), requires_grad=layer.scale.requires_grad)
     if bias is not None:

@@ -52,8 +52,8 @@ class QuantConv2d(QuantLayer):
         self.correction = correction
         if correction is not None and uneven(activation_quantizer):
             raise UserError(
-                f"{type(correction).__name__}: needs integer codes, which {type(activation_quantizer).__name__} has not; "
-                "leave the correction out"
+                f"{type(correction).__name__}: needs integer codes, not {type(activation_quantizer).__name__}'s; leave "
+                "it out"
             )
         if latent is None:
             nn.init.kaiming_uniform_(self.weight, a=5**0.5)
