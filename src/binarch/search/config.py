@@ -17,10 +17,11 @@ TEMPERATURE = 0.1
 @final
 @dataclass(frozen=True)
 class SearchStage:
-    """One supernet: its depth, how long it learns, and how many candidates per edge it hands on."""
+    """One supernet: depth, epochs, dropout on skips at the start, and how many candidates per edge it hands on."""
 
     cells: int
     epochs: int
+    skip_dropout: float
     keep: int | None
 
 
@@ -34,8 +35,8 @@ class SearchConfig:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    strategy: Literal["bats", "darts", "darts-second", "evolution", "reinforce", "random"] = "bats"
-    """How to choose: bats, darts (first order), darts-second (second order), evolution, reinforce, random."""
+    strategy: Literal["bats", "darts", "darts-second", "pdarts", "evolution", "reinforce", "random"] = "bats"
+    """How to choose (see: binarch list strategies)."""
     space: Literal["bats", "darts"] = "bats"
     """Which operations the primitives' names stand for."""
     binarize: Binarize | None = None
@@ -54,6 +55,8 @@ class SearchConfig:
     """Epochs at the start of each stage in which only the weights learn."""
     temperature: float | None = None
     """Softmax temperature (default: the strategy's; darts has 1)."""
+    skip_dropout: tuple[float, ...] = (0.0,)
+    """Dropout on skips at the start of each stage; it fades."""
     max_skips: int | None = None
     """Most skip connections in the normal cell (default: no limit)."""
     batch_size: int = 64
@@ -88,7 +91,7 @@ class SearchConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        for name in ("cells", "epochs"):
+        for name in ("cells", "epochs", "skip_dropout"):
             per_stage(name, getattr(self, name), len(self.keep) + 1)
         limits = (len(Space.candidates), *self.keep)
         require(
@@ -116,6 +119,9 @@ class SearchConfig:
         require(bool(self.seed), "seed", self.seed, "at least one")
         require(len(set(self.seed)) == len(self.seed), "seed", self.seed, "each seed once")
         require(self.candidates >= 1, "candidates", self.candidates, "1 or more")
+        require(all(0 <= p < 1 for p in self.skip_dropout), "skip_dropout", self.skip_dropout, "from 0 to below 1")
+        if self.strategy == "pdarts" and not self.keep:
+            raise UserError("keep: pdarts goes in stages with fewer candidates each; give it, e.g. --keep 5 3")
         require(self.population >= 1, "population", self.population, "1 or more")
         require(self.sample >= 1, "sample", self.sample, "1 or more")
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
@@ -126,7 +132,7 @@ class SearchConfig:
     def stages(self) -> tuple[SearchStage, ...]:
         """The stages, one object each."""
         count = len(self.keep) + 1
-        columns = per_stage("cells", self.cells, count), per_stage("epochs", self.epochs, count)
+        columns = (per_stage(name, getattr(self, name), count) for name in ("cells", "epochs", "skip_dropout"))
         return tuple(SearchStage(*values) for values in zip(*columns, (*self.keep, None), strict=True))
 
     @property

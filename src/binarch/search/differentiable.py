@@ -20,6 +20,7 @@ from binarch.search.config import SearchConfig
 from binarch.search.derive import derive_cell, entropy, one_hot, parameter_free, shrink
 from binarch.search.operations import EdgeOperations
 from binarch.search.second_order import sgd_steps, unrolled_gradient
+from binarch.search.skip_dropout import skip_dropout_rate
 from binarch.search.supernet import Mixture, Supernet
 from binarch.spaces import Genotype, Space
 from binarch.training.device import make_fabric
@@ -100,6 +101,8 @@ class _SearchTask(Task):
         return supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def step(self, epoch: int, step: int) -> Tensor:
+        rate = skip_dropout_rate(self.stage.skip_dropout, epoch, self.epochs, self.config.warmup_epochs)
+        self.supernet.set_skip_dropout(rate)
         if epoch >= self.config.warmup_epochs:
             if self.config.second_order:
                 self._unrolled_alpha_step(epoch, step)

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from binarch.nn import batch_norm
 from binarch.search.naive import NaiveCell
+from binarch.search.skip_dropout import SkipDropout
 
 
 @final
@@ -92,25 +93,40 @@ class Placement:
 class _Direct(nn.Module):
     """What leaves a source without filters: the map itself and its pools, each once."""
 
-    def __init__(self, names: list[tuple[str, ...]], channels: int, stride: int, passing: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        names: list[tuple[str, ...]],
+        channels: int,
+        stride: int,
+        passing: tuple[str, ...],
+        skip_dropout: SkipDropout,
+    ) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.skip_dropout = stride, skip_dropout
         self.max_norm, self.avg_norm = batch_norm(channels, search=True), batch_norm(channels, search=True)
-        groups = (passing if stride == 1 else (), ("max_pool_3x3",), ("avg_pool_3x3",))
+        skips = ("skip_connect",) if stride == 1 else ()
+        groups = (passing if stride == 1 else (), skips, ("max_pool_3x3",), ("avg_pool_3x3",))
         masks = [[[float(name in group) for name in ops] for ops in names] for group in groups]
         self.present = [any(any(row) for row in mask) for mask in masks]
+        self.skipping = [slot for slot, row in enumerate(masks[1]) if any(row)]
         self.masks: Tensor
         self.register_buffer("masks", torch.tensor(masks), persistent=False)
 
-    def forward(self, x: Tensor, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(one number per edge, the map that it multiplies), for each map that some edge carries."""
-        numbers = (weights * self.masks).sum(2)
-        terms = [(numbers[0], x)] if self.present[0] else []
-        if self.present[1]:
-            terms.append((numbers[1], self.max_norm(functional.max_pool2d(x, 3, self.stride, 1))))
+    def forward(self, x: Tensor, weights: Tensor) -> list[tuple[int, Tensor, Tensor]]:
+        """(edge, a number, the map that it multiplies), for everything that some edge carries."""
+        passed, skips, largest, means = (weights * self.masks).sum(2)
+        terms: list[tuple[int, Tensor, Tensor]] = []
+        if self.skip_dropout.active and self.skipping:  # what is dropped differs from edge to edge
+            passed = passed - skips
+            terms += [(slot, skips[slot], self.skip_dropout(x)) for slot in self.skipping]
+        if self.present[0]:
+            terms += [(slot, number, x) for slot, number in enumerate(passed)]
         if self.present[2]:
-            pooled = functional.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)
-            terms.append((numbers[2], self.avg_norm(pooled)))
+            pooled = self.max_norm(functional.max_pool2d(x, 3, self.stride, 1))
+            terms += [(slot, number, pooled) for slot, number in enumerate(largest)]
+        if self.present[3]:
+            pooled = self.avg_norm(functional.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False))
+            terms += [(slot, number, pooled) for slot, number in enumerate(means)]
         return terms
 
 
@@ -172,7 +188,7 @@ class FastCell(nn.Module):
             stride = 2 if cell.reduction and source < 2 else 1
             names = [cell.operations.names[edge] for edge in edges]
             self.fans.append(fan(names, [edge_modules[edge] for edge in edges], stride))
-            self.direct.append(_Direct(names, cell.channels, stride, passing))
+            self.direct.append(_Direct(names, cell.channels, stride, passing, cell.skip_dropout))
 
     def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
         """Compute the cell; ``weights`` is (edges, operations)."""
@@ -183,9 +199,8 @@ class FastCell(nn.Module):
             x, own = states[source], weights[edges]
             first = max(source - 1, 0)
             carried = carried.plus(self.fans[source](x, own))
-            for numbers, term in self.direct[source](x, own):
-                for node, number in enumerate(numbers, start=first):
-                    terms[node].append((number, term))
+            for slot, number, term in self.direct[source](x, own):
+                terms[first + slot].append((number, term))
             if source > 0:
                 done, carried = carried.split()
                 states.append(self._node(done, terms[first]))

@@ -6,22 +6,27 @@ import torch
 from torch import Tensor, nn
 
 from binarch.search.operations import EdgeOperations
+from binarch.search.skip_dropout import SkipDropout
 from binarch.spaces import Space
 
 
 @final
 class MixedOperation(nn.Module):
-    """All candidate operations of one edge: ``sum_o w_o * o(x)``."""
+    """All candidate operations of one edge: ``sum_o w_o * o(x)``; skips at stride 1 pass through ``skip_dropout``."""
 
-    def __init__(self, space: Space, names: tuple[str, ...], channels: int, stride: int) -> None:
+    def __init__(
+        self, space: Space, names: tuple[str, ...], channels: int, stride: int, skip_dropout: SkipDropout
+    ) -> None:
         super().__init__()
+        self.skip_dropout = skip_dropout
         self.operations = nn.ModuleList(space.primitive(name, channels, stride, search=True) for name in names)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         """Mix the operations' outputs by ``weights`` (one number per operation)."""
         total: Tensor | None = None
         for weight, operation in zip(weights, self.operations, strict=True):
-            term = weight * operation(x)
+            skip = isinstance(operation, nn.Identity)
+            term = weight * (self.skip_dropout(x) if skip else operation(x))
             total = term if total is None else total + term
         assert total is not None
         return total
@@ -44,15 +49,17 @@ class NaiveCell(nn.Module):
         *,
         reduction: bool,
         halve_first: bool,
+        skip_dropout: SkipDropout | None = None,
     ) -> None:
         super().__init__()
         self.operations = operations
+        self.skip_dropout = SkipDropout() if skip_dropout is None else skip_dropout
         self.reduction = reduction
         self.channels = channels
         self.preprocess0 = space.preprocess(inputs[0], channels, halve=halve_first, search=True)
         self.preprocess1 = space.preprocess(inputs[1], channels, halve=False, search=True)
         self.edges = nn.ModuleList(
-            MixedOperation(space, names, channels, 2 if reduction and source < 2 else 1)
+            MixedOperation(space, names, channels, 2 if reduction and source < 2 else 1, self.skip_dropout)
             for (source, _), names in zip(operations.ends, operations.names, strict=True)
         )
 

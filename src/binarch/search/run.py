@@ -10,12 +10,13 @@ from binarch.search.candidates import candidate_binarize, candidate_network, sco
 from binarch.search.config import SearchConfig
 from binarch.search.darts import DARTS, DARTS_SECOND
 from binarch.search.evolution import EVOLUTION
+from binarch.search.pdarts import PDARTS
 from binarch.search.random import RANDOM
 from binarch.search.reinforce import REINFORCE
 from binarch.spaces import Genotype
 from binarch.training import Display
 
-STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, DARTS_SECOND, EVOLUTION, REINFORCE, RANDOM)}
+STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, DARTS_SECOND, PDARTS, EVOLUTION, REINFORCE, RANDOM)}
 
 
 def search(

@@ -11,6 +11,7 @@ from binarch.search.fast_bats import fast_bats_cell
 from binarch.search.fast_darts import fast_darts_cell
 from binarch.search.naive import NaiveCell
 from binarch.search.operations import EdgeOperations
+from binarch.search.skip_dropout import SkipDropout
 from binarch.spaces import Bats, Darts, Space
 
 
@@ -52,6 +53,7 @@ class Supernet(nn.Module):
         if cells < 3:
             raise UserError(f"cells: {cells} is too few for two reductions; use 3 or more")
         self.temperature = temperature
+        self.skip_dropout = SkipDropout()
         self.operations = operations
         self.alphas_normal = nn.Parameter(
             1e-3 * torch.randn(len(operations["normal"].names), operations["normal"].width)
@@ -66,10 +68,22 @@ class Supernet(nn.Module):
             reduction = index in reductions(cells)
             channels = 2 * channels if reduction else channels
             kind = operations["reduce" if reduction else "normal"]
-            cell = NaiveCell(space, kind, inputs, channels, reduction=reduction, halve_first=halve_first)
+            cell = NaiveCell(
+                space,
+                kind,
+                inputs,
+                channels,
+                reduction=reduction,
+                halve_first=halve_first,
+                skip_dropout=self.skip_dropout,
+            )
             self.cells.append(fast_cell(cell, space) if fast else cell)
             inputs, halve_first = (inputs[1], channels * kind.nodes), reduction
         self.classifier = nn.Linear(inputs[1], classes)
+
+    def set_skip_dropout(self, probability: float) -> None:
+        """Set the probability with which single numbers of skips are dropped in training."""
+        self.skip_dropout.probability = probability
 
     def mixture(self) -> Mixture:
         """The current weights, softmax with temperature."""
