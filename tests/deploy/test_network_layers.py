@@ -186,3 +186,40 @@ def test_plain_containers_hold_every_number() -> None:
     assert plain["total_bytes"] == layers.total_bytes
     assert [row["name"] for row in plain["layers"]] == [row.name for row in layers.rows]
     assert find_scheme("cbcn").bits == (1, 1)
+
+
+class Branches(nn.Module):
+    """A network of a user: two branches, one with a functional ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.left, self.right = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.Conv2d(8, 8, 1)
+        self.last = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.stem(x))
+        both = torch.cat([self.left(x), nn.functional.relu(self.right(x))], 1)
+        return self.last(both.mean((2, 3)))
+
+
+def test_a_network_of_two_branches() -> None:
+    torch.manual_seed(0)
+    network = Branches()
+    binarize_(network, "xnor-net")
+    layers = summarise(network, 8)
+    assert layers.packable
+    assert layers.total_bytes == file_size(network)
+    bits = {row.name: (row.input_bits, row.weight_bits) for row in layers.rows if row.weights}
+    assert bits == {"stem": (32, 32), "left": (1, 1), "right": (1, 1), "last": (32, 32)}
+
+
+def test_a_network_of_timm() -> None:
+    timm = pytest.importorskip("timm")
+    network = timm.create_model("resnet18", pretrained=False, num_classes=10)
+    binarize_(network, "bnn", where="inner")
+    layers = summarise(network, 32)
+    assert sum(row.weights for row in layers.rows if row.weight_bits == 1) == sum(
+        module.weight.numel() for module in network.modules() if isinstance(module, QuantLayer)
+    )
+    assert layers.total_bytes < 4 * sum(p.numel() for p in network.parameters()) / 20
