@@ -132,10 +132,6 @@ class TrainConfig:
         names = (_stage_name(kind, bits) for kind in self.binarize)
         return tuple(TrainStage(*values) for values in zip(self.binarize, *columns, names, strict=True))
 
-    def rate(self, stage: TrainStage, progress: float) -> float:
-        """The learning rate at ``progress`` (0 to 1) of a stage."""
-        return Schedule.parse(self.schedule).at(stage.learning_rate, progress)
-
     @property
     def augment(self) -> Augment:
         """The augmentation of training images."""

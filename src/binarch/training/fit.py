@@ -18,8 +18,9 @@ from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
 from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
-from binarch.training.loss import loss_of
+from binarch.training.loss import Loss, loss_of
 from binarch.training.mining import Miner
+from binarch.training.schedule import Schedule
 from binarch.training.shift_adamax import ShiftAdaMax
 
 
@@ -41,6 +42,7 @@ class _TrainTask(Task):
         count = len(config.stages)
         self.title = f"train {index + 1}/{count}: {stage.name}" if count > 1 else f"train: {stage.name}"
         self.config, self.stage, self.index, self.dataset = config, stage, index, dataset
+        self.schedule = Schedule.parse(config.schedule)
         self.training, self.validation = parts
         self.batches = Batches(
             parts[0],
@@ -60,9 +62,9 @@ class _TrainTask(Task):
 
     def step(self, epoch: int, step: int) -> Tensor:
         x, y = self.batches.get(epoch, step)
-        progress = (epoch + step / self.steps) / self.epochs
+        rate = self.schedule.at(self.stage.learning_rate, (epoch + step / self.steps) / self.epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate(self.stage, progress) * group["step_scale"]
+            group["lr"] = rate * group["step_scale"]
         if isinstance(self.plain, CellNetwork):
             self.plain.set_drop_path(self.config.drop_path * epoch / self.epochs)
         self.network.train()
@@ -81,21 +83,9 @@ class _TrainTask(Task):
         return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
 
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
-        loss, correct, count = sums
-        before = sum(stage.epochs for stage in self.config.stages[: self.index])
-        row = {
-            "phase": "train",
-            "stage": self.index,
-            "stage_name": self.stage.name,
-            "epoch": epoch,
-            "global_epoch": before + epoch,
-            "lr": self.config.rate(self.stage, epoch / self.epochs),
-            "train_loss": loss / count,
-            "train_accuracy": correct / count,
-        }
-        if len(self.validation):
-            score = evaluate(self.network, self.validation, self.dataset, loss=self.config.loss)
-            row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+        row = _record(self.config, self.index, epoch, sums)
+        row["lr"] = self.schedule.at(self.stage.learning_rate, epoch / self.epochs)
+        row |= _judge(self.network, self.validation, self.dataset, self.config.loss)
         row |= self.health.row(self._looked_at())
         self.health.begin_epoch()
         return row
@@ -116,7 +106,7 @@ class _TrainTask(Task):
         self.health.load_state(state["health"])
 
     def carry(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.plain.state_dict().items()}
+        return _copy_of(self.plain)
 
 
 @final
@@ -145,21 +135,9 @@ class _MiningTask(Task):
         return torch.stack([loss.double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
 
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "phase": "train",
-            "stage": self.index,
-            "stage_name": self.title,
-            "epoch": epoch,
-            "global_epoch": sum(stage.epochs for stage in self.config.stages[: self.index]) + epoch,
-            "train_loss": sums[0] / sums[2],
-            "train_accuracy": sums[1] / sums[2],
-            "edges": self.miner.edges,
-            "actions_kept": self.miner.kept / self.miner.tried,
-        }
-        if len(self.validation):
-            score = evaluate(self.plain, self.validation, self.dataset)
-            row |= {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
-        return row
+        row = _record(self.config, self.index, epoch, sums)
+        row |= {"edges": self.miner.edges, "actions_kept": self.miner.kept / self.miner.tried}
+        return row | _judge(self.plain, self.validation, self.dataset, self.config.loss)
 
     def state(self) -> dict[str, Any]:
         return {"network": self.plain.state_dict(), "miner": self.miner.state()}
@@ -169,7 +147,33 @@ class _MiningTask(Task):
         self.miner.load_state(state["miner"])
 
     def carry(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.plain.state_dict().items()}
+        return _copy_of(self.plain)
+
+
+def _record(config: TrainConfig, index: int, epoch: int, sums: list[float]) -> dict[str, Any]:
+    """What every stage says of an epoch."""
+    loss, correct, count = sums
+    return {
+        "phase": "train",
+        "stage": index,
+        "stage_name": config.stages[index].name,
+        "epoch": epoch,
+        "global_epoch": sum(stage.epochs for stage in config.stages[:index]) + epoch,
+        "train_loss": loss / count,
+        "train_accuracy": correct / count,
+    }
+
+
+def _judge(network: nn.Module, held: Images, dataset: Dataset, loss: Loss) -> dict[str, float]:
+    """Loss and accuracy on what was held out; nothing where nothing was."""
+    if not len(held):
+        return {}
+    score = evaluate(network, held, dataset, loss=loss)
+    return {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+
+
+def _copy_of(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> torch.optim.Optimizer:

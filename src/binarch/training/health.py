@@ -57,10 +57,8 @@ class Health:
         """-1, 0 or 1 per weight. In evaluation mode: asking must not teach a quantizer anything."""
         found = []
         for layer in self.coded:
-            mode = layer.weight_quantizer.training
-            layer.weight_quantizer.eval()
-            found.append(layer.weight_quantizer.quantize(layer.weight)[0].sign().to(torch.int8))
-            layer.weight_quantizer.train(mode)
+            with evaluating(layer.weight_quantizer):
+                found.append(layer.weight_quantizer.quantize(layer.weight)[0].sign().to(torch.int8))
         return found
 
     def _saturated(self, images: Tensor) -> float:
