@@ -28,7 +28,6 @@ from binarch.quantizers import (
     Sign,
     StepQuantizer,
     TrainedTernary,
-    WindowedSign,
     XnorWeight,
 )
 
@@ -188,7 +187,7 @@ def test_the_input_scale_of_xnor() -> None:
     torch.testing.assert_close(scaled(x), plain(x) * magnitude)
 
 
-@pytest.mark.parametrize("weights", [Identity, BinaryConnect, HwgqWeight, XnorWeight, TrainedTernary, WindowedSign])
+@pytest.mark.parametrize("weights", [Identity, BinaryConnect, HwgqWeight, XnorWeight, TrainedTernary, ClosedSign])
 @pytest.mark.parametrize("inputs", [Identity, ClosedSign, HalfWave, LongTailedStep])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_the_layer_is_the_product_of_what_quantizers_give(weights: type, inputs: type, training: bool) -> None:

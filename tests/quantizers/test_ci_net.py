@@ -1,14 +1,14 @@
-"""CI-BCNN: windowed signs, and channels that correct each other's counts."""
+"""CI-BCNN: channels that correct each other's counts (its signs are those of test_bnn)."""
 
 import pytest
 import torch
-from gradients import assert_linear, backward, random, tensor
+from gradients import backward, random, tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from binarch.errors import UserError
-from binarch.quantizers import Edge, Interaction, WindowedSign, rounds
+from binarch.quantizers import Edge, Interaction, rounds
 from binarch.quantizers.ci_net import MOST_EDGES, correction
 
 TEACHER, STUDENT = [250.0, -250.0, 10.0], [5.0, 5.0, 5.0]
@@ -24,13 +24,6 @@ def interaction(*edges: Edge, threshold: int = 200, step: int = 100) -> Interact
     made = Interaction(threshold, step)
     made.set_edges(edges)
     return made
-
-
-def test_signs_with_a_closed_window() -> None:
-    y, gradient = backward(WindowedSign(), [-1.5, -1, -0.2, 0, 0.2, 1, 1.5], [1, 2, 3, 4, 5, 6, 7])
-    assert y.tolist() == [-1, -1, -1, 1, 1, 1, 1]
-    assert gradient.tolist() == [0, 2, 3, 4, 5, 6, 0]
-    assert_linear(WindowedSign(), random(200))
 
 
 def test_a_positive_edge() -> None:

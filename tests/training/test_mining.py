@@ -14,7 +14,7 @@ from torch.nn import functional
 from binarch.deploy import pack_network
 from binarch.models import NetworkConfig
 from binarch.nn import QuantConv2d
-from binarch.quantizers import MOST_EDGES, ClosedSign, Edge, Interaction, WindowedSign
+from binarch.quantizers import MOST_EDGES, ClosedSign, Edge, Interaction
 from binarch.runtime import Network, reference
 from binarch.training.mining import MARGIN, Miner, Policy, interacting
 
@@ -78,7 +78,7 @@ class Hint(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = QuantConv2d(
-            24, 3, 1, weight_quantizer=WindowedSign(), activation_quantizer=ClosedSign(), correction=Interaction(6, 20)
+            24, 3, 1, weight_quantizer=ClosedSign(), activation_quantizer=ClosedSign(), correction=Interaction(6, 20)
         )
         weight = -torch.ones(3, 24)
         weight[0, :8] = weight[1, 8:16] = weight[2, 16:] = 1
@@ -204,7 +204,7 @@ def test_the_edge_that_lowers_the_loss_is_found(seed: int) -> None:
 def test_layers_with_no_room_for_another_edge(channels: int) -> None:
     """Six pairs at most: they are all taken soon."""
     torch.manual_seed(0)
-    quantizers: dict[str, Any] = {"weight_quantizer": WindowedSign(), "activation_quantizer": ClosedSign()}
+    quantizers: dict[str, Any] = {"weight_quantizer": ClosedSign(), "activation_quantizer": ClosedSign()}
     network = nn.Sequential(
         QuantConv2d(6, channels, 1, correction=Interaction(2, 1), **quantizers),
         QuantConv2d(channels, 4, 1, correction=Interaction(2, 1), **quantizers),
@@ -218,7 +218,7 @@ def test_layers_with_no_room_for_another_edge(channels: int) -> None:
 @pytest.mark.parametrize("channels", [2, 3])
 def test_a_layer_whose_pairs_are_all_taken(channels: int) -> None:
     torch.manual_seed(0)
-    quantizers: dict[str, Any] = {"weight_quantizer": WindowedSign(), "activation_quantizer": ClosedSign()}
+    quantizers: dict[str, Any] = {"weight_quantizer": ClosedSign(), "activation_quantizer": ClosedSign()}
     network = nn.Sequential(QuantConv2d(6, channels, 1, correction=Interaction(2, 1), **quantizers), nn.Flatten())
     every = [Edge(t, s, 1) for t in range(channels) for s in range(channels) if t != s]
     tables(network)[0].set_edges(every)

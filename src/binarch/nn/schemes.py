@@ -32,7 +32,6 @@ from binarch.quantizers import (
     StochasticSign,
     TrainedScale,
     TrainedTernary,
-    WindowedSign,
     XnorGradient,
     XnorWeight,
     stored_filters,
@@ -151,7 +150,7 @@ def ci_net() -> Scheme:
     return Scheme(
         "ci-net", "CI-BCNN (Wang et al., 2019)", (1, 1), "edges between channels, by policy gradient",
         "92.5 % (vgg-small)",
-        lambda weight: WindowedSign(), ClosedSign, nonlinearity="hardtanh", correction=interaction,
+        lambda weight: ClosedSign(), ClosedSign, nonlinearity="hardtanh", correction=interaction,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from binarch.quantizers.binary_connect import BinaryConnect, StochasticBinaryCon
 from binarch.quantizers.bnn import ClosedSign, StochasticSign, ap2
 from binarch.quantizers.cbcn import ORIENTATIONS, CirculantSign, PolynomialSign, circulate, stored_filters
 from binarch.quantizers.ccnn import LongTailedStep, TrainedScale
-from binarch.quantizers.ci_net import MOST_EDGES, Edge, Interaction, WindowedSign, rounds
+from binarch.quantizers.ci_net import MOST_EDGES, Edge, Interaction, rounds
 from binarch.quantizers.hwgq import HalfWave, HwgqWeight
 from binarch.quantizers.identity import Identity
 from binarch.quantizers.latent import Boxed, CentredBoxed, Free, GlorotBoxed, LatentRule
@@ -44,7 +44,6 @@ __all__ = [
     "StochasticSign",
     "TrainedScale",
     "TrainedTernary",
-    "WindowedSign",
     "XnorGradient",
     "XnorWeight",
     "ap2",

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from binarch.quantizers.base import StepQuantizer
-from binarch.quantizers.straight_through import inside, signs, straight_through
+from binarch.quantizers.straight_through import inside, sign_steps, signs, straight_through
 
 
 @final
 class ClosedSign(StepQuantizer):
-    r"""One-bit activations whose gradient passes in the *closed* window.
+    r"""Signs whose gradient passes in the *closed* window.
 
     Forward :math:`q(x) = \operatorname{sign}(x)`, backward :math:`\partial L / \partial x = g\,1_{|x| \le 1}`.
-    Nothing is learned. The weights of BNN are those of BinaryConnect. CI-Net uses the same rule for its weights and
-    activations.
+    Nothing is learned. The weights of BNN are those of BinaryConnect. CI-Net uses the same rule for its activations
+    and, without clipping them, for its weights.
 
     Differs from :class:`Sign` at exactly +-1 only. From the public Theano code, which rounds half away from zero, so
     that sign(0) = +1; that its clip passes the gradient at +-1 was not checked.
@@ -33,7 +33,7 @@ class ClosedSign(StepQuantizer):
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """-1 below 0, +1 from 0 on."""
-        return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
+        return sign_steps()
 
 
 @final
@@ -60,7 +60,7 @@ class StochasticSign(StepQuantizer):
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """In evaluation: -1 below 0, +1 from 0 on."""
-        return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
+        return sign_steps()
 
 
 def ap2(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from binarch.quantizers.base import Quantizer, StepQuantizer
-from binarch.quantizers.straight_through import signs, straight_through
+from binarch.quantizers.straight_through import sign_steps, signs, straight_through
 
 #: Quarter turns of a filter, and channels that share one stored filter.
 ORIENTATIONS = 4
@@ -33,7 +33,7 @@ class PolynomialSign(StepQuantizer):
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """-1 below 0, +1 from 0 on."""
-        return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
+        return sign_steps()
 
 
 def polynomial_sign(x: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""CI-BCNN (Wang et al., 2019): channels of one layer that correct each other's bit counts."""
+"""CI-BCNN (Wang et al., 2019): channels of one layer that correct each other's bit counts.
+
+Weights and activations are signs in a closed window (:class:`~binarch.quantizers.ClosedSign`), without a scale; latent
+weights are not clipped. Sure: read in the public code, where sign(0) = 0; +1 here.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,33 +12,12 @@ import torch
 from torch import Tensor
 
 from binarch.errors import UserError
-from binarch.quantizers.base import Correction, Quantizer
-from binarch.quantizers.straight_through import inside, signs, straight_through
+from binarch.quantizers.base import Correction
 
 #: A teacher speaks where its count reaches +-THRESHOLD; its student's count then moves by STEP.
 THRESHOLD, STEP = 200, 100
 #: Edges in one layer, as in the public code.
 MOST_EDGES = 100
-
-
-@final
-class WindowedSign(Quantizer):
-    r"""Signs of weights without a scale.
-
-    Forward :math:`q(w) = \operatorname{sign}(w)`, backward :math:`\partial L / \partial w = g\,1_{|w| \le 1}`; latent
-    weights are not clipped. Sure: read in the public code, where sign(0) = 0; +1 here. The activations are those of
-    BNN.
-    """
-
-    bits = 1
-
-    def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the signs and a scale of one."""
-        return straight_through(x, signs(x), inside(x, -1, 1)), x.new_ones(())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the signs."""
-        return self.quantize(x)[0]
 
 
 @final

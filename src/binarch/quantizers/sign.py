@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from binarch.quantizers.base import Quantizer, StepQuantizer
+from binarch.quantizers.straight_through import mean_magnitude, sign_steps
 
 
 @final
@@ -49,7 +50,7 @@ class Sign(StepQuantizer):
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """-1 below 0, +1 from 0 on."""
-        return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
+        return sign_steps()
 
 
 @final
@@ -74,7 +75,7 @@ class CentredSign(Quantizer):
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and the scale of each filter, shape (out, 1, 1, 1)."""
         centred = self._centre(x)
-        return straight_through_sign(centred), centred.abs().mean(tuple(range(1, x.dim())), keepdim=True)
+        return straight_through_sign(centred), mean_magnitude(centred)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled signs, differentiable."""

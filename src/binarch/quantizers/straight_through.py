@@ -39,6 +39,16 @@ def signs(x: Tensor) -> Tensor:
     return torch.where(x.detach() >= 0, 1.0, -1.0).to(x.dtype)
 
 
+def sign_steps() -> tuple[Tensor, Tensor, Tensor]:
+    """The staircase of a sign (thresholds, codes, scale): -1 below 0, +1 from 0 on."""
+    return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
+
+
+def mean_magnitude(filters: Tensor) -> Tensor:
+    """Mean absolute value of each filter, (out, ...) -> (out, 1, ...): the scale closest to it for its signs."""
+    return filters.abs().mean(tuple(range(1, filters.dim())), keepdim=True)
+
+
 def just_above(x: Tensor) -> Tensor:
     """The next number of the format: y > x and y >= just_above(x) are the same."""
     return torch.nextafter(x, torch.full_like(x, torch.inf))

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from binarch.errors import choose
 from binarch.quantizers.base import Correction, Quantizer
-from binarch.quantizers.straight_through import inside, signs, straight_through
+from binarch.quantizers.straight_through import inside, mean_magnitude, signs, straight_through
 
 #: ``exact``: the derivative of scale times sign; ``published``: the one in the paper and in the authors' code.
 XnorGradient = Literal["exact", "published"]
@@ -45,13 +45,12 @@ class XnorWeight(Quantizer):
         """Return the signs and the scale of each filter, shape (out, 1, 1, 1)."""
         n = x[0].numel()
         gain = n * (1 - 1 / x.shape[1] if x.shape[1] > 1 else 1.0)
-        filter_axes = tuple(range(1, x.dim()))
-        alpha = x.detach().abs().mean(filter_axes, keepdim=True)
+        alpha = mean_magnitude(x.detach())
         if self.gradient == "published":
             slope = (x.detach().abs() < 1).to(x.dtype) + 1 / (n * alpha).clamp(min=1e-12)
             return straight_through(x, signs(x), gain * slope), alpha
         latent = straight_through(x, x, x.new_tensor(gain))
-        return straight_through(latent, signs(x), inside(x, -1, 1)), latent.abs().mean(filter_axes, keepdim=True)
+        return straight_through(latent, signs(x), inside(x, -1, 1)), mean_magnitude(latent)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled signs."""
