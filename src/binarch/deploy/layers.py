@@ -47,10 +47,13 @@ class Layers:
     rows: tuple[LayerRow, ...]
     header_bytes: int
     """Of the packed file, beside the layers."""
-    packable: bool
-    """Whether ``bytes`` were taken from a packed program; otherwise they are estimated, without instructions."""
     reason: str = ""
-    """Why the network cannot be packed."""
+    """Why the network cannot be packed; empty where it can."""
+
+    @property
+    def packable(self) -> bool:
+        """Whether ``bytes`` were taken from a packed program; otherwise they are estimated, without instructions."""
+        return not self.reason
 
     @property
     def total_bytes(self) -> int:
@@ -93,7 +96,7 @@ def _summarise(network: nn.Module, image_size: int) -> Layers:
         if next(module.parameters(), None) is not None or (taken and module in taken)
     ]
     header = 0 if taken is None else file - sum(row.bytes for row in rows)
-    return Layers(tuple(rows), header, taken is not None, reason)
+    return Layers(tuple(rows), header, reason)
 
 
 def _parts(network: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:

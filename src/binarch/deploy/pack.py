@@ -17,10 +17,10 @@ def pack_run(folder: RunFolder) -> Program:
     plain = folder.read_json("config.json")
     shape: dict[str, Any]
     if "arch" in plain:
-        scheme = f"{config.network.scheme}, binary: {config.stages[-1].binarize}"
+        scheme = f"{config.network.scheme}: {config.stages[-1].name}"
         shape = {"network": {"arch": plain["arch"], "width": config.network.width, "scheme": config.network.scheme}}
     else:
-        scheme = f"{config.network.space} space, binary: {config.stages[-1].binarize}"
+        scheme = f"{config.network.space} space: {config.stages[-1].name}"
         cells = {name: getattr(config.network, name) for name in ("space", "cells", "channels", "groups")}
         shape = {"genotype": folder.read_json("genotype.json"), "network": cells}
     card = {
