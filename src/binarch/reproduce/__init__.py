@@ -1,9 +1,5 @@
 """The supplement's tables, made again: rows, recipes, budgets."""
 
-from binarch.reproduce.budget import BUDGETS, Budget
-from binarch.reproduce.row import Recipe, Row
-from binarch.reproduce.runner import Line, Runner
-from binarch.reproduce.table import reproduce_table1
-from binarch.reproduce.table1 import ROWS
+from binarch.reproduce.table1 import reproduce_table1
 
-__all__ = ["BUDGETS", "ROWS", "Budget", "Line", "Recipe", "Row", "Runner", "reproduce_table1"]
+__all__ = ["reproduce_table1"]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import final
 
-from binarch.reproduce.row import Recipe
+from binarch.reproduce.table1.row import Recipe
 from binarch.training import TrainConfig
+from binarch.training.config import per_stage
 
 
 @final
@@ -41,7 +42,7 @@ class Budget:
 
 def shared(total: int, published: tuple[int, ...], stages: int) -> tuple[int, ...]:
     """``total`` epochs in about the proportion of ``published``; one at least for each stage, even if that is more."""
-    full = published * stages if len(published) == 1 else published
+    full = per_stage("epochs", published, stages)
     found = [1] * stages
     while sum(found) < total:  # to the stage that is furthest behind
         behind = max(range(stages), key=lambda stage: full[stage] / found[stage])

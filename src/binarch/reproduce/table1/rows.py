@@ -7,7 +7,7 @@ from binarch.data import DataConfig
 from binarch.models import NetworkConfig
 from binarch.nn import Binarize
 from binarch.recipes import RECIPES
-from binarch.reproduce.row import Recipe, Row
+from binarch.reproduce.table1.row import Recipe, Row
 from binarch.training import TrainConfig
 
 _NO_WHITENING = "images are standardised, not ZCA-whitened; all training images, nothing held out; last epoch"
