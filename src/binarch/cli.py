@@ -20,7 +20,7 @@ from binarch.models import MODELS, NetworkConfig, costs, find_architecture
 from binarch.nn import SCHEMES, Binarize
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
-from binarch.reproduce import reproduce_table1
+from binarch.reproduce import reproduce_table1, reproduce_table2
 from binarch.runs import RunFolder, write_atomic
 from binarch.runtime import load as load_packed
 from binarch.search import STRATEGIES, SearchConfig, search
@@ -163,18 +163,20 @@ class Export:
 class Reproduce:
     """Make a table of the supplement again: train its rows, write table.md and table.html."""
 
-    what: tyro.conf.Positional[Literal["table1"]]
-    """table1: the binarization methods."""
+    what: tyro.conf.Positional[Literal["table1", "table2"]]
+    """table1: the binarization methods; table2: the searches."""
     out: Path
     """Folder of the runs and the table; what is finished there is kept."""
     rows: tuple[str, ...] = ()
     """Rows, e.g. bnn xnor-net (default: all)."""
     recipes: tuple[Literal["own", "common"], ...] = ("own", "common")
-    """own: the method's published recipe; common: one recipe and network for all."""
+    """table1: own: the method's published recipe; common: one recipe and network for all."""
+    modes: tuple[Literal["published", "real", "binary"], ...] = ("published", "real", "binary")
+    """table2: published cells trained anew; cells of our own searches, real-valued or binary."""
     budget: Literal["smoke", "cpu", "paper"] = "cpu"
     """smoke: seconds a row; cpu: minutes a run, small; paper: the real thing, for a GPU."""
     seeds: int = 0
-    """Trainings of each row (0: 3 of 1/1 rows, 1 of the others; 1 in smoke)."""
+    """Trainings of each row (0: 3, or 1 of table1's rows of more bits; 1 in smoke)."""
     dataset: str = "cifar10"
     """Images to train on."""
     data: Path | None = None
@@ -319,17 +321,13 @@ def _export(args: Export, display: Display) -> None:
 
 
 def _reproduce(args: Reproduce, display: Display) -> None:
-    result = reproduce_table1(
-        args.out,
-        rows=args.rows,
-        recipes=args.recipes,
-        budget=args.budget,
-        seeds=args.seeds,
-        dataset=args.dataset,
-        data=args.data,
-        device=args.device,
-        display=display,
-    )
+    shared: dict[str, Any] = {
+        name: getattr(args, name) for name in ("rows", "budget", "seeds", "dataset", "data", "device")
+    }
+    if args.what == "table1":
+        result = reproduce_table1(args.out, recipes=args.recipes, display=display, **shared)
+    else:
+        result = reproduce_table2(args.out, modes=args.modes, display=display, **shared)
     if args.json:
         _print(result, as_json=True)
         return

@@ -73,8 +73,10 @@ class RunFolder:
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def claim(self, config: Mapping[str, Any], *, resume: bool) -> None:
+    def claim(self, config: Mapping[str, Any], *, resume: bool, defaults: Mapping[str, Any] | None = None) -> None:
         """Begin a run with ``config``, or continue the one that was begun with it.
+
+        ``defaults`` stand for settings that are newer than the folder.
 
         A folder that holds a run is touched only with ``resume``, and only if its settings are the same (device and
         place of the data may differ): anything else is a :class:`UserError`, before a byte is written.
@@ -89,7 +91,7 @@ class RunFolder:
             raise UserError(
                 f"--out {self.path}: holds a run already; add --resume auto to continue it, or give another folder"
             )
-        before = _flatten(self.read_json("config.json"))
+        before = {**_flatten(json.loads(json.dumps(defaults or {}))), **_flatten(self.read_json("config.json"))}
         for name, value in _flatten(json.loads(json.dumps(config))).items():
             if before.get(name) != value and name.rpartition(".")[2] not in ("device", "data"):
                 raise UserError(

@@ -1,5 +1,6 @@
 """The supplement's tables, made again: rows, recipes, budgets."""
 
 from binarch.reproduce.table1 import reproduce_table1
+from binarch.reproduce.table2 import reproduce_table2
 
-__all__ = ["reproduce_table1"]
+__all__ = ["reproduce_table1", "reproduce_table2"]

@@ -45,7 +45,7 @@ class Runs:
         """Refuse a run that was begun with other settings, of another budget for one: it belongs to another table."""
         folder = self.folder(name)
         if folder.has("config.json"):
-            folder.claim(to_plain(self.placed(config)), resume=True)
+            folder.claim(to_plain(self.placed(config)), resume=True, defaults=to_plain(type(config)()))
 
     def train(self, name: str, title: str, arch: Architecture, config: TrainConfig) -> None:
         """One training, its drawing and its report; ``title`` is what people read."""

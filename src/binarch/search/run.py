@@ -24,7 +24,8 @@ def search(
 ) -> Genotype:
     """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued."""
     config.build_space().check(config.channels)
-    folder.claim({"verb": "search", **to_plain(config), "found": dataset.identity()}, resume=resume)
+    settings = {"verb": "search", **to_plain(config), "found": dataset.identity()}
+    folder.claim(settings, resume=resume, defaults=to_plain(SearchConfig()))
     if folder.has("result.json"):
         return Genotype.load(folder / "genotype.json")
     display = display.into(folder / "log.txt")

@@ -206,7 +206,7 @@ def train(
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
-    folder.claim(plain, resume=resume)
+    folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
     fabric = make_fabric(config.device, config.precision)

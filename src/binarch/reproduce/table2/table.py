@@ -1,0 +1,179 @@
+"""Table 2, made row by row and written after every run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from matplotlib.figure import Figure
+
+from binarch.errors import UserError, choose
+from binarch.models import Architecture, find_architecture
+from binarch.reproduce.page import Page
+from binarch.reproduce.runs import Runs
+from binarch.reproduce.table2.budget import BUDGETS, Budget
+from binarch.reproduce.table2.line import TITLES, Line, read_line
+from binarch.reproduce.table2.system import Mode, System
+from binarch.reproduce.table2.systems import SYSTEMS
+from binarch.reproduce.table2.twin import twin
+from binarch.runs import environment, write_atomic
+from binarch.spaces import Genotype
+from binarch.training import Display
+from binarch.training.device import Device
+
+TITLE = "Table 2 again: systems and their searches"
+#: Seeds that a table looks for.
+_SEEDS = range(100)
+_SHORT = (
+    "At this scale all rows are searched and trained alike, in few epochs on small images: it says whether a search "
+    "beats random cells of its size within this budget, not how good a system gets."
+)
+
+
+def reproduce_table2(
+    out: Path,
+    *,
+    rows: Sequence[str],
+    modes: Sequence[str],
+    budget: str,
+    seeds: int,
+    dataset: str,
+    data: Path | None,
+    device: Device,
+    display: Display,
+) -> dict[str, Any]:
+    """Make the named rows (none named: all) in the named modes; write table.md, table.html, table.json to ``out``.
+
+    A row in a mode is a search (once), trainings of its cell with seeds 0, 1, ..., and a training of as many random
+    cells of that size. Runs that are finished are read back, so the command can be stopped and given again, and several
+    of them can work on different rows in one folder. A run of other settings is refused.
+    """
+    chosen = [SYSTEMS[choose("--rows", name, SYSTEMS)] for name in rows or SYSTEMS]
+    for name in modes:
+        choose("--modes", name, get_args(Mode))
+    scale = BUDGETS[choose("--budget", budget, BUDGETS)]
+    if seeds < 0:
+        raise UserError(f"--seeds {seeds}: is not possible; use 1 or more, or 0 for the budget's number")
+    table = _Table(Runs(out, display, dataset=dataset, data=data, device=device), scale, budget)
+    table.check()
+    plan = [(system, mode) for system in chosen for mode in system.modes if mode in modes]
+    for seed in range(seeds or scale.seeds):  # a first seed of all rows before a second one of any
+        for system, mode in plan:
+            table.make(system, mode, seed)
+            table.write()
+    return table.write()
+
+
+class _Table:
+    """The runs of the table at one scale."""
+
+    def __init__(self, runs: Runs, scale: Budget, budget: str) -> None:
+        self.runs, self.scale, self.budget = runs, scale, budget
+
+    def check(self) -> None:
+        """Refuse runs of other settings."""
+        for system in SYSTEMS.values():
+            for mode in system.modes:
+                searched = system.searched(mode)
+                if searched is not None:
+                    self.runs.check(_search(system, mode), self.scale.search(searched.search))
+                for seed in _SEEDS:
+                    for name in (_training(system, mode, seed), _twin(system, mode, seed)):
+                        self.runs.check(name, self.scale.train(system.training(mode), seed))
+
+    def make(self, system: System, mode: Mode, seed: int) -> None:
+        """The search where there is one, one training of its cell, one of a random cell of that size."""
+        config = self.scale.train(system.training(mode), seed)
+        title = f"{system.method} ({system.name}), {mode}"
+        arch = self._architecture(system, mode, title)
+        self.runs.train(_training(system, mode, seed), f"{title}, seed {seed}", arch, config)
+        if system.searched(mode) is None or not isinstance(arch, Genotype):
+            return
+        name = _twin(system, mode, seed)
+        if not self.runs.finished(name):
+            other = twin(arch, config.network, f"{system.name}-{mode}", seed)
+            self.runs.train(name, f"{title}, random cell of that size, seed {seed}", other, config)
+
+    def _architecture(self, system: System, mode: Mode, title: str) -> Architecture:
+        searched = system.searched(mode)
+        if searched is not None:
+            return self.runs.search(_search(system, mode), f"{title}, search", self.scale.search(searched.search))
+        assert system.published is not None
+        return find_architecture(system.published.arch if self.scale.small is None else system.published.small)
+
+    def lines(self) -> list[Line]:
+        """Whatever is finished."""
+        found = []
+        for system in SYSTEMS.values():
+            for mode in system.modes:
+                search = self.runs.folder(_search(system, mode)) if system.searched(mode) is not None else None
+                trained, twins = (
+                    [self.runs.folder(name(system, mode, seed)) for seed in _SEEDS
+                     if self.runs.finished(name(system, mode, seed))]
+                    for name in (_training, _twin)
+                )  # fmt: skip
+                found.append(read_line(system, mode, search, trained, twins))
+        return [line for line in found if line is not None]
+
+    def write(self) -> dict[str, Any]:
+        """Write what is finished."""
+        lines, env, runs = self.lines(), environment(), self.runs
+        small = self.scale.small
+        images = f"{small.limit:,} training images of {small.image_size} pixels" if small else "all training images"
+        notes = [
+            f"Budget {self.budget}: {self.scale.description}. {runs.dataset}, {images}.",
+            "Test error after the last epoch, mean ± sd over n trainings; the test set was read once per training. "
+            "Published: the published cells, trained anew. Real, binary: cells of one search of ours. Random cells: "
+            "one training of each of n random cells of the same space, whose networks have most nearly as many "
+            "parameters. Depth: edges on the longest path through the normal cell; 5x5: their share among both cells' "
+            "convolutions.",
+            *((_SHORT,) if small else ()),
+            "Written by binarch reproduce table2.",
+            f"{env['cpu']}, {env['cpu_capability']}, torch {env['torch']}, {env['date'][:10]}.",
+        ]  # fmt: skip
+        shown = dict.fromkeys(line.system for line in lines)
+        differs = {f"{SYSTEMS[name].method} ({name})": SYSTEMS[name].deviations for name in shown}
+        rows = [line.cells(SYSTEMS[line.system]) for line in lines]
+        Page(TITLE, notes, TITLES, rows, frozenset({"system", "ours"}), picture(lines), differs).write(
+            runs.out, "table"
+        )
+        record = {"budget": self.budget, "lines": [line.to_dict() for line in lines], "env": env}
+        write_atomic(runs.out / "table.json", json.dumps(record, indent=1) + "\n")
+        count = sum(len(line.errors) + len(line.twin_errors) for line in lines)
+        return {"runs": count, "table": str(runs.out / "table.md")}
+
+
+def _search(system: System, mode: Mode) -> str:
+    """The run that searches for a system; rows of the same search share it."""
+    own = system.searched(mode)
+    assert own is not None
+    first = next(other for other in SYSTEMS.values() if (o := other.searched(mode)) and o.search == own.search)
+    return f"{first.name}-{mode}-search"
+
+
+def _training(system: System, mode: Mode, seed: int) -> str:
+    return f"{system.name}-{mode}-{seed}"
+
+
+def _twin(system: System, mode: Mode, seed: int) -> str:
+    return f"{system.name}-{mode}-random-{seed}"
+
+
+def picture(lines: Sequence[Line]) -> Figure:
+    """A dot per training: found cells filled, random cells of their size hollow."""
+    figure = Figure(figsize=(8, 0.36 * len(lines) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    colours = {"published": "#666666", "real": "#1f5fa8", "binary": "#c4641a"}
+    for place, line in enumerate(lines):
+        colour = colours[line.mode]
+        axes.plot(line.twin_errors, [place + 0.12] * len(line.twin_errors), "o", color=colour, markerfacecolor="none")
+        axes.plot(line.errors, [place - 0.12] * len(line.errors), "o", color=colour)
+    axes.plot([], [], "o", color="#444444", label="the system's cell")
+    axes.plot([], [], "o", color="#444444", markerfacecolor="none", label="random cells of its size")
+    axes.set_yticks(range(len(lines)), [f"{line.system}, {line.mode}" for line in lines])
+    axes.invert_yaxis()
+    axes.set_xlabel("test error, %")
+    axes.grid(axis="x", color="#dddddd")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / (len(lines) + 2)), ncols=2, frameon=False)
+    return figure
