@@ -316,7 +316,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path: Path, capsys: p
     assert "--seeds -1" in fails(["table1", *out, "--seeds", "-1"], capsys)
     assert "smoke" in fails(["table1", *out, "--budget", "tiny"], capsys)
     assert "own" in fails(["table1", *out, "--recipes", "mine"], capsys)
-    assert "table1" in fails(["table2", *out], capsys)
+    assert "table1" in fails(["table9", *out], capsys)
     (tmp_path / "file").write_text("x")
     assert "is a file" in fails(["table1", "--out", str(tmp_path / "file")], capsys)
     assert not (tmp_path / "out").exists()
