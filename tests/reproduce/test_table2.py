@@ -12,7 +12,7 @@ from binarch import cli
 from binarch.models import NetworkConfig, find_architecture
 from binarch.reproduce.table2 import BUDGETS, SYSTEMS, Mode
 from binarch.reproduce.table2.line import large_kernels, spread
-from binarch.reproduce.table2.twin import parameters, twin
+from binarch.reproduce.table2.twin import TOLERANCE, parameters, twin
 from binarch.runs import RunFolder
 from binarch.search import STRATEGIES
 from binarch.spaces import Cell, Edge, Genotype, published
@@ -110,7 +110,7 @@ def test_a_twin_is_random_and_of_nearly_the_same_size() -> None:
     assert first == twin(target, network, "a", 0)
     assert len({first, second, target}) == 3
     for other in (first, second):
-        assert parameters(other, network) == pytest.approx(parameters(target, network), rel=0.05)
+        assert parameters(other, network) == pytest.approx(parameters(target, network), rel=TOLERANCE)
 
 
 def test_parameters_leave_the_auxiliary_head_out() -> None:

@@ -2,6 +2,7 @@
 
 from binarch.search.config import SearchConfig, SearchStage
 from binarch.search.derive import derive_cell, random_genotype, shrink
+from binarch.search.evolution import mutate_genotype
 from binarch.search.operations import EdgeOperations
 from binarch.search.run import STRATEGIES, search
 from binarch.search.strategy import Strategy
@@ -16,6 +17,7 @@ __all__ = [
     "Strategy",
     "Supernet",
     "derive_cell",
+    "mutate_genotype",
     "random_genotype",
     "search",
     "shrink",

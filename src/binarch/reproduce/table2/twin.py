@@ -4,11 +4,13 @@ import torch
 
 from binarch.data import derive_seed
 from binarch.models import NetworkConfig
-from binarch.search import random_genotype
+from binarch.search import mutate_genotype, random_genotype
 from binarch.spaces import Genotype
 
-#: Random cells among which the one closest in size is taken.
-DRAWS = 64
+#: A twin's parameters differ from the found cell's by this share at most, if that is to be had.
+TOLERANCE = 0.02
+#: Mutations that are tried.
+TRIES = 400
 
 
 def parameters(genotype: Genotype, network: NetworkConfig, classes: int = 10) -> int:
@@ -19,13 +21,25 @@ def parameters(genotype: Genotype, network: NetworkConfig, classes: int = 10) ->
 
 
 def twin(genotype: Genotype, network: NetworkConfig, name: str, seed: int) -> Genotype:
-    """The one of :data:`DRAWS` random genotypes whose network has most nearly as many parameters as ``genotype``'s.
+    """A random genotype whose network has as many parameters as ``genotype``'s, within :data:`TOLERANCE`.
 
     Random cells differ in size, and size alone is worth accuracy; so a search is compared with random cells of equal
-    size. ``name`` and ``seed`` fix the draws.
+    size. A uniform draw walks by random mutations, of which those are kept that bring it nearer to the size, until it is
+    near enough. ``name`` and ``seed`` fix the walk.
     """
     candidates = network.build_space("none").candidates
     generator = torch.Generator().manual_seed(derive_seed(seed, "twin", name))
     target = parameters(genotype, network)
-    drawn = [random_genotype(candidates, generator) for _ in range(DRAWS)]
-    return min(drawn, key=lambda other: abs(parameters(other, network) - target))
+
+    def distance(other: Genotype) -> float:
+        return abs(parameters(other, network) - target) / target
+
+    nearest = random_genotype(candidates, generator)
+    gap = distance(nearest)
+    for _ in range(TRIES):
+        if gap <= TOLERANCE:
+            break
+        other = mutate_genotype(nearest, candidates, generator)
+        if (found := distance(other)) < gap:
+            nearest, gap = other, found
+    return nearest
