@@ -124,8 +124,8 @@ class _Table:
             f"Budget {self.budget}: {self.scale.description}. {runs.dataset}, {images}.",
             "Test error after the last epoch, mean ± sd over n trainings; the test set was read once per training. "
             "Published: the published cells, trained anew. Real, binary: cells of one search of ours. Random cells: "
-            "one training of each of n random cells of the same space and size. Depth: edges on the longest path through the normal cell; 5x5: their share among both cells' "
-            "convolutions.",
+            "one training of each of n random cells of the same space and size. Depth: edges on the longest path "
+            "through the normal cell; 5x5: their share among both cells' convolutions.",
             *((_SHORT,) if small else ()),
             "Written by binarch reproduce table2.",
             f"{env['cpu']}, {env['cpu_capability']}, torch {env['torch']}, {env['date'][:10]}.",

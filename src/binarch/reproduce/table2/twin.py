@@ -24,8 +24,8 @@ def twin(genotype: Genotype, network: NetworkConfig, name: str, seed: int) -> Ge
     """A random genotype whose network has as many parameters as ``genotype``'s, within :data:`TOLERANCE`.
 
     Random cells differ in size, and size alone is worth accuracy; so a search is compared with random cells of equal
-    size. A uniform draw walks by random mutations, of which those are kept that bring it nearer to the size, until it is
-    near enough. ``name`` and ``seed`` fix the walk.
+    size. A uniform draw walks by random mutations, of which those are kept that bring it nearer to the size, until it
+    is near enough. ``name`` and ``seed`` fix the walk.
     """
     candidates = network.build_space("none").candidates
     generator = torch.Generator().manual_seed(derive_seed(seed, "twin", name))
