@@ -77,9 +77,9 @@ def label_of(primitive: str, space: str | None = None) -> str:
 
 
 def wrapped(label: str) -> str:
-    """``label`` on two lines, as narrow as can be; the first one is the shorter where there is a choice."""
+    """``label`` on two lines, as narrow as can be; the second one is the shorter where there is a choice."""
     words = label.split()
-    lines = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(1, len(words))]
+    lines = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(len(words) - 1, 0, -1)]
     return "\n".join(min(lines, key=lambda pair: max(map(len, pair)))) if lines else label
 
 
