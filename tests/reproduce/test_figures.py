@@ -187,6 +187,9 @@ def test_other_differences_are_told() -> None:
     assert other_differences([finding(same, "both", seed=(1,)), finding(same, seed=(2,), binarize="none")]) == {}
     found = other_differences([finding(same, "both"), finding(same, "none", **other)])
     assert found == {"strategy": (["bats"], ["random"]), "epochs": (["[50]"], ["[3]"])}
+    older = finding(same, "none", clip=1.0)
+    del older.settings["clip"]  # type: ignore[attr-defined]
+    assert other_differences([finding(same, "both"), older]) == {}
 
 
 # Folders

@@ -14,6 +14,8 @@ from binarch.spaces import Genotype
 
 #: A p above this is no evidence.
 LEVEL: Final = 0.05
+#: Settings that are meant to differ, or that leave a search what it is.
+_NO_CAUSE: Final = ("binarize", "seed", "found", "device", "precision", "data.data")
 
 
 @final
@@ -144,14 +146,14 @@ def contrast(measure: Measure, findings: Sequence[Finding]) -> Contrast:
 def other_differences(findings: Sequence[Finding]) -> dict[str, tuple[list[str], list[str]]]:
     """Settings beside the binarization in which binary and real searches differ, with the values of either kind.
 
-    A difference of the cells may come from any of them.
+    A difference of the cells may come from any of them. Settings that an older search does not have are left out.
     """
-    names = dict.fromkeys(name for finding in findings for name in finding.settings)
+    shared = set.intersection(*(set(finding.settings) for finding in findings)) - set(_NO_CAUSE)
     found = {}
-    for name in names:
-        values = [sorted({str(f.settings.get(name)) for f in findings if f.binary == kind}) for kind in (True, False)]
-        if name not in ("binarize", "seed", "found", "device", "precision", "data.data") and values[0] != values[1]:
-            found[name] = (values[0], values[1])
+    for name in sorted(shared):
+        binary, real = ({str(f.settings[name]) for f in findings if f.binary == kind} for kind in (True, False))
+        if binary != real:
+            found[name] = (sorted(binary), sorted(real))
     return found
 
 
