@@ -20,7 +20,7 @@ from binarch.models import MODELS, NetworkConfig, costs, find_architecture
 from binarch.nn import SCHEMES, Binarize
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
-from binarch.reproduce import reproduce_table1, reproduce_table2
+from binarch.reproduce import reproduce_figures, reproduce_table1, reproduce_table2
 from binarch.runs import RunFolder, write_atomic
 from binarch.runtime import load as load_packed
 from binarch.search import STRATEGIES, SearchConfig, search
@@ -161,10 +161,10 @@ class Export:
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Make a table of the supplement again: train its rows, write table.md and table.html."""
+    """Make a table of the supplement again (train its rows, write table.md and table.html), or its figures."""
 
-    what: tyro.conf.Positional[Literal["table1", "table2"]]
-    """table1: the binarization methods; table2: the searches."""
+    what: tyro.conf.Positional[Literal["table1", "table2", "figures"]]
+    """table1: the binarization methods; table2: the searches; figures: cells (Fig. 1), operations (Fig. 2)."""
     out: Path
     """Folder of the runs and the table; what is finished there is kept."""
     rows: tuple[str, ...] = ()
@@ -183,6 +183,8 @@ class Reproduce:
     """Local copy of the data."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    cells: tuple[Path, ...] = ()
+    """figures: folders of searches, binary and real ones, for Fig. 1 (default: Fig. 2 alone)."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -321,6 +323,9 @@ def _export(args: Export, display: Display) -> None:
 
 
 def _reproduce(args: Reproduce, display: Display) -> None:
+    if args.what == "figures":
+        _print(reproduce_figures(args.out, args.cells, display), args.json)
+        return
     shared: dict[str, Any] = {
         name: getattr(args, name) for name in ("rows", "budget", "seeds", "dataset", "data", "device")
     }

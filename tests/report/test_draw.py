@@ -10,9 +10,9 @@ from matplotlib.patches import FancyBboxPatch, Polygon
 from matplotlib.transforms import Bbox
 
 from binarch.errors import UserError
-from binarch.report import draw_cell, draw_genotype, save_drawing
+from binarch.report import Panel, draw_cell, draw_genotype, draw_panels, save_drawing
 from binarch.report.draw import draw_thumbnail
-from binarch.report.primitive import label_of
+from binarch.report.primitive import label_of, wrapped
 from binarch.spaces.genotype import Genotype
 from binarch.spaces.published import PUBLISHED, published
 
@@ -32,7 +32,12 @@ def check_readable(genotype: Genotype, space: str) -> None:
     for primitive in {edge.primitive for edge in genotype.normal.edges + genotype.reduce.edges}:
         both = genotype.normal.edges + genotype.reduce.edges
         assert len(frames[label_of(primitive, space)]) == sum(edge.primitive == primitive for edge in both)
-    texts = [frame for same in frames.values() for frame in same]
+    check_free(figure, genotype)
+
+
+def check_free(figure: Figure, genotype: Genotype) -> None:
+    """Nothing is clipped or covered, and every edge has its arrow."""
+    texts = [frame for same in text_frames(figure).values() for frame in same]
     patches = figure.axes[0].patches
     heads = [patch.get_window_extent() for patch in patches if isinstance(patch, Polygon)]
     pills = [patch.get_window_extent() for patch in patches if isinstance(patch, FancyBboxPatch)]
@@ -60,6 +65,17 @@ def test_published_genotypes_are_readable(name: str, space: str) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_random_genotypes_are_readable(seed: int) -> None:
     check_readable(random_genotype(seed, nodes=4 + seed % 2), "bats")
+
+
+@pytest.mark.parametrize("genotype", [published("bats-cifar10"), random_genotype(3)])
+def test_compact_panels_are_readable(genotype: Genotype) -> None:
+    panels = Panel("(a) Normal cell, binary", genotype.normal, "bats"), Panel("(b) x", genotype.reduce, "darts")
+    figure = draw_panels([panels], compact=True)
+    check_free(figure, genotype)
+    labels = {wrapped(label_of(edge.primitive, "bats")) for edge in genotype.normal.edges}
+    assert labels <= set(text_frames(figure))
+    wide = draw_panels([panels])
+    assert figure.get_size_inches()[0] < 0.85 * wide.get_size_inches()[0]
 
 
 def test_bats_names_do_not_lie() -> None:

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 
 from binarch.report import cell_statistics
-from binarch.report.primitive import FAMILIES, family_of, label_of, statistics_line
+from binarch.report.primitive import FAMILIES, family_of, kernel_of, label_of, statistics_line, wrapped
 from binarch.spaces.genotype import PRIMITIVES, Cell, Edge
 from binarch.spaces.published import PUBLISHED, published
 
@@ -60,3 +60,18 @@ def test_labels_tell_primitives_apart(space: str | None) -> None:
 def test_families_have_their_own_colours_and_all_occur() -> None:
     assert len({family.colour for family in FAMILIES}) == len(FAMILIES)
     assert Counter(family_of(primitive) for primitive in PRIMITIVES).keys() == set(FAMILIES)
+
+
+def test_kernels_are_those_of_convolutions() -> None:
+    found = {name: kernel_of(name) for name in PRIMITIVES}
+    assert {name: kernel for name, kernel in found.items() if kernel is not None} == {
+        "sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7, "dil_conv_3x3": 3, "dil_conv_5x5": 5,
+        "conv_7x1_1x7": 7,
+    }  # fmt: skip
+
+
+def test_labels_are_wrapped_where_they_get_narrowest() -> None:
+    assert wrapped("dil. grouped conv 5x5") == "dil. grouped\nconv 5x5"
+    assert wrapped("max pool 3x3") == "max pool\n3x3"
+    assert wrapped("skip") == "skip"
+    assert wrapped("") == ""

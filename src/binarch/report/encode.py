@@ -1,9 +1,11 @@
 """Figures as bytes: the same figure gives the same bytes, on any day."""
 
 import io
+import re
 from typing import Any, Final
 
 import matplotlib
+from markupsafe import escape
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -35,3 +37,18 @@ def encode(figure: Figure, form: str, inline: bool = False) -> bytes:
     with matplotlib.rc_context(settings):
         figure.savefig(buffer, format=form, dpi=200, facecolor=ground, metadata=metadata)
     return buffer.getvalue()
+
+
+def inline_svg(figure: Figure, label: str, prefix: str) -> str:
+    """``figure`` as an ``<svg>`` element of a page.
+
+    ``label`` is read out where pictures cannot be seen; ``prefix`` goes before every id, so that two pictures of a page
+    share none.
+    """
+    text = encode(figure, "svg", inline=True).decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    text = re.sub(r'((?:xlink:)?href="#|url\(#)', rf"\g<1>{prefix}", text)
+    text = re.sub(r' (xmlns:xlink|xmlns|version)="[^"]*"', "", text).replace("xlink:href", "href")
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

@@ -27,13 +27,25 @@ import numpy as np
 from binarch.report.quadratic import least_energy
 from binarch.spaces.genotype import Cell
 
-BOX_WIDTH: Final = 0.40
 BOX_HEIGHT: Final = 0.40
-TERMINAL_WIDTH: Final = 0.62
-LABEL_HEIGHT: Final = 0.27
 PORT_STEP: Final = 0.15
 _STARTS: Final = 24
 _FINALISTS: Final = 6
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """Sizes of parts; ``gap`` is the room between two columns where all wires are level."""
+
+    box_width: float
+    terminal_width: float
+    label_height: float
+    gap: float
+
+
+WIDE: Final = Spacing(0.40, 0.62, 0.27, 0.30)
+#: For figures that are printed small: labels on two lines, steeper wires.
+COMPACT: Final = Spacing(0.30, 0.50, 0.39, 0.17)
 
 
 @dataclass(frozen=True)
@@ -138,15 +150,15 @@ class _Arrangement:
     ports: dict[tuple[int, int], float]
 
 
-def lay_out(cell: Cell, label_width: Callable[[str], float]) -> Layout:
+def lay_out(cell: Cell, label_width: Callable[[str], float], spacing: Spacing = WIDE) -> Layout:
     """Place all parts of ``cell``; ``label_width`` gives the inches that a primitive's label takes."""
-    return _place(cell, _arrange(cell), label_width)
+    return _place(cell, _arrange(cell, spacing), label_width, spacing.gap)
 
 
 @lru_cache(maxsize=128)
-def _arrange(cell: Cell) -> _Arrangement:
+def _arrange(cell: Cell, spacing: Spacing) -> _Arrangement:
     """Steps 1 and 2, which do not depend on what the labels say."""
-    graph, chains = _build(cell)
+    graph, chains = _build(cell, spacing)
     columns, heights, ports = _best_order(graph)
     return _Arrangement(graph, chains, columns, heights, ports)
 
@@ -160,7 +172,7 @@ def _edges(cell: Cell) -> list[tuple[int, int, str | None]]:
     return edges + [(state, output, None) for state in sorted(cell.concat)]
 
 
-def _build(cell: Cell) -> tuple[_Graph, list[list[int]]]:
+def _build(cell: Cell, spacing: Spacing) -> tuple[_Graph, list[list[int]]]:
     depth = [0, 0]
     for node in cell.nodes:
         depth.append(1 + max(depth[edge.source] for edge in node))
@@ -169,7 +181,7 @@ def _build(cell: Cell) -> tuple[_Graph, list[list[int]]]:
     graph = _Graph()
     for state in range(len(column)):
         fan = max(sum(e[0] == state for e in edges), sum(e[1] == state for e in edges))
-        width = BOX_WIDTH if 2 <= state < len(column) - 1 else TERMINAL_WIDTH
+        width = spacing.box_width if 2 <= state < len(column) - 1 else spacing.terminal_width
         height = max(BOX_HEIGHT, PORT_STEP * (fan - 1) + 0.25)
         graph.add(_Part(column[state], width, height, 0.12, "box"), 1.0)
     chains = []
@@ -177,7 +189,7 @@ def _build(cell: Cell) -> tuple[_Graph, list[list[int]]]:
         chain = [source]
         for between in range(column[source] + 1, column[target]):
             if primitive is not None and between == column[target] - 1:
-                part = _Part(between, 0.0, LABEL_HEIGHT, 0.06, "label", primitive)
+                part = _Part(between, 0.0, spacing.label_height, 0.06, "label", primitive)
             else:
                 part = _Part(between, 0.0, 0.0, 0.08, "bend")
             chain.append(graph.add(part, 1.0 if primitive is None else 2.0))
@@ -357,12 +369,12 @@ def _stiffness(graph: _Graph, one: int, other: int) -> float:
 # 3. Width
 
 
-def _place(cell: Cell, arrangement: _Arrangement, label_width: Callable[[str], float]) -> Layout:
+def _place(cell: Cell, arrangement: _Arrangement, label_width: Callable[[str], float], gap: float) -> Layout:
     graph, heights, ports = arrangement.graph, arrangement.heights, arrangement.ports
     widths = [label_width(part.primitive) if part.primitive else part.width for part in graph.parts]
     top = min(y - part.height / 2 for y, part in zip(heights, graph.parts, strict=True))
     y = [height - top for height in heights]
-    left, right = _column_edges(arrangement, widths, y)
+    left, right = _column_edges(arrangement, widths, y, gap)
     wires = []
     for (source, target, primitive), chain in zip(_edges(cell), arrangement.chains, strict=True):
         first, last = graph.parts[source], graph.parts[target]
@@ -384,7 +396,9 @@ def _place(cell: Cell, arrangement: _Arrangement, label_width: Callable[[str], f
     return Layout(right[-1], bottom, tuple(boxes), tuple(wires))
 
 
-def _column_edges(arrangement: _Arrangement, widths: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+def _column_edges(
+    arrangement: _Arrangement, widths: list[float], y: list[float], gap: float
+) -> tuple[list[float], list[float]]:
     """Left and right edge of every column."""
     graph, ports = arrangement.graph, arrangement.ports
     left, right = [], []
@@ -398,5 +412,5 @@ def _column_edges(arrangement: _Arrangement, widths: list[float], y: list[float]
             for part in column
             for other in graph.right[part]
         ]
-        x += min(1.0, 0.30 + 0.30 * max(climbs, default=0.0))
+        x += gap * min(10 / 3, 1 + max(climbs, default=0.0))
     return left, right

@@ -1,6 +1,5 @@
 """The report of a run: one page that holds everything, opens anywhere and prints well."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -29,7 +28,7 @@ from binarch.report.charts import (
     weight_map,
 )
 from binarch.report.draw import draw_genotype, draw_thumbnail
-from binarch.report.encode import encode
+from binarch.report.encode import inline_svg
 from binarch.report.primitive import FAMILIES, Family, cell_statistics
 from binarch.report.story import Row, Run, items, mapping, number, phase_of, phase_rows, read_run
 from binarch.runs import write_atomic
@@ -138,14 +137,7 @@ class _Pictures:
     def inline(self, figure: Figure, label: str) -> Markup:
         """``figure`` as an ``<svg>`` element; ``label`` is read out where pictures cannot be seen."""
         self._count += 1
-        text = encode(figure, "svg", inline=True).decode()
-        text = text[text.index("<svg") :]
-        text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
-        own = f"p{self._count}-"
-        text = re.sub(r'\bid="', f'id="{own}', text)
-        text = re.sub(r'((?:xlink:)?href="#|url\(#)', rf"\g<1>{own}", text)
-        text = re.sub(r' (xmlns:xlink|xmlns|version)="[^"]*"', "", text).replace("xlink:href", "href")
-        return Markup(text.replace("<svg", f'<svg role="img" aria-label="{Markup.escape(label)}"', 1))
+        return Markup(inline_svg(figure, label, f"p{self._count}-"))
 
     def cells(self, genotype: Genotype, space: str | None) -> Markup:
         """Both cells, drawn large and to one scale."""

@@ -76,6 +76,21 @@ def label_of(primitive: str, space: str | None = None) -> str:
     return f"{built or 'sep conv'} {conv[2]}"
 
 
+def wrapped(label: str) -> str:
+    """``label`` on two lines, as narrow as can be; the second one is the shorter where there is a choice."""
+    words = label.split()
+    lines = [(" ".join(words[:cut]), " ".join(words[cut:])) for cut in range(len(words) - 1, 0, -1)]
+    return "\n".join(min(lines, key=lambda pair: max(map(len, pair)))) if lines else label
+
+
+def kernel_of(primitive: str) -> int | None:
+    """The longer side of a convolution's filter, before dilation; None for what is no convolution."""
+    if primitive == _ROW_COLUMN:
+        return 7
+    conv = _CONV.fullmatch(primitive)
+    return int(conv[2].partition("x")[0]) if conv else None
+
+
 def cell_statistics(cell: Cell) -> dict[str, int]:
     """Count what a cell is made of.
 
