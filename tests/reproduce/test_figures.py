@@ -19,10 +19,10 @@ from binarch import cli
 from binarch.errors import UserError
 from binarch.nn import Binarization, PReLU
 from binarch.report import Diagram
-from binarch.reproduce.contrast import MEASURES, Contrast, contrast, mean_sd, other_differences, signed
-from binarch.reproduce.finding import Finding, find_searches
-from binarch.reproduce.operation import diagram_of, operation_diagram
-from binarch.reproduce.permutation import SPLITS, permutation_test
+from binarch.reproduce.figures.contrast import MEASURES, Contrast, contrast, mean_sd, other_differences, signed
+from binarch.reproduce.figures.finding import Finding, find_searches
+from binarch.reproduce.figures.operation import diagram_of, operation_diagram
+from binarch.reproduce.figures.permutation import SPLITS, permutation_test
 from binarch.runs import RunFolder, to_plain
 from binarch.search import SearchConfig
 from binarch.spaces import Bats, Cell, Darts, Edge, Genotype

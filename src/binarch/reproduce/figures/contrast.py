@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, final
 
 from binarch.report import cell_statistics
 from binarch.report.primitive import kernel_of
-from binarch.reproduce.finding import Finding
-from binarch.reproduce.permutation import Permutation, permutation_test
+from binarch.reproduce.figures.finding import Finding
+from binarch.reproduce.figures.permutation import Permutation, permutation_test
 from binarch.spaces import Genotype
 
 #: A p above this is no evidence.

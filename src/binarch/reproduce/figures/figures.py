@@ -8,11 +8,11 @@ from typing import Any, Final
 from binarch.errors import UserError
 from binarch.report import Caption, Panel, draw_diagrams, draw_panels
 from binarch.report.encode import FORMATS, encode
-from binarch.reproduce.contrast import LEVEL, MEASURES, Contrast, contrast, mean_sd, other_differences, signed
-from binarch.reproduce.figures_page import Claim, Drawing, Page, Table
-from binarch.reproduce.finding import Finding, find_searches
-from binarch.reproduce.operation import operation_diagram
-from binarch.reproduce.permutation import SPLITS
+from binarch.reproduce.figures.contrast import LEVEL, MEASURES, Contrast, contrast, mean_sd, other_differences, signed
+from binarch.reproduce.figures.finding import Finding, find_searches
+from binarch.reproduce.figures.operation import operation_diagram
+from binarch.reproduce.figures.page import Claim, Drawing, Page, Table
+from binarch.reproduce.figures.permutation import SPLITS
 from binarch.runs import environment, write_atomic
 from binarch.training import Display
 
