@@ -41,7 +41,7 @@ def rows_of(config: SearchConfig, digits: Dataset, folder: Path) -> list[dict[st
 @pytest.mark.parametrize(
     "settings",
     [
-        {"strategy": "darts", "space": "darts", "partial": 4},
+        {"strategy": "darts", "space": "darts", "channels": 16, "partial": 4},
         {"strategy": "darts", "space": "darts", "auxiliary_skip": True},
         {"strategy": "bats", "binarize": "both", "auxiliary_skip": True},
         {"strategy": "bats", "partial": 2, "warmup_epochs": 1},
