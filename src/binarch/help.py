@@ -21,7 +21,9 @@ def verb_help(verb: str, kind: type, default: Any) -> str:
 
 
 def _rows(kind: Any, default: Any) -> list[tuple[str, str]]:
+    """A line per field; a field without a docstring stands on the line of the next one that has one."""
     rows: list[tuple[str, str]] = []
+    waiting: list[tuple[str, str]] = []
     hints, texts = get_type_hints(kind, include_extras=True), _attribute_docs(kind)
     for field in dataclasses.fields(kind):
         value = getattr(default, field.name, dataclasses.MISSING) if default is not None else _fallback(field)
@@ -29,8 +31,12 @@ def _rows(kind: Any, default: Any) -> list[tuple[str, str]]:
         if dataclasses.is_dataclass(hint):
             rows += _rows(hint, value if dataclasses.is_dataclass(value) else None)
             continue
-        rows.append((_flag(field.name, hint), f"{texts.get(field.name, '')}{_shown(value)}"))
-    return rows
+        waiting.append((_flag(field.name, hint), _shown(value)))
+        if field.name in texts:
+            flags, values = zip(*waiting, strict=True)
+            rows.append((", ".join(flags), texts[field.name] + "".join(values)))
+            waiting = []
+    return rows + waiting
 
 
 def _fallback(field: dataclasses.Field[Any]) -> Any:

@@ -30,7 +30,7 @@ class Toy:
         return (self.w**2 - 2 * self.a * self.w + self.a**2).sum()
 
     def gradient(self, rate: float) -> float:
-        (found,), _ = unrolled_gradient(self.training, self.validation, [self.w], [self.a], plain, rate)
+        (found,) = unrolled_gradient(self.training, self.validation, [self.w], [self.a], plain, rate)
         return float(found)
 
 
@@ -75,7 +75,7 @@ def test_the_difference_agrees_with_double_backward(dtype: torch.dtype, error: f
     def loss(batch: int) -> Tensor:
         return functional.cross_entropy(net(x[batch]), y[batch])
 
-    (found,), _ = unrolled_gradient(lambda: loss(0), lambda: loss(1), weights, [net.alpha], plain, rate)
+    (found,) = unrolled_gradient(lambda: loss(0), lambda: loss(1), weights, [net.alpha], plain, rate)
     steps = torch.autograd.grad(loss(0), weights, create_graph=True)
     moved = {name: w - rate * step for name, w, step in zip(names, weights, steps, strict=True)}
     output = torch.func.functional_call(net, moved, (x[1],))
@@ -121,12 +121,11 @@ def test_a_supernet_is_left_bit_for_bit_as_it_was(space: Bats | Darts) -> None:
     def loss(batch: int) -> Tensor:
         return functional.cross_entropy(net(x[batch]), y[batch])
 
-    found, value = unrolled_gradient(lambda: loss(0), lambda: loss(1), net.weight_parameters(), alphas, plain, 0.05)
+    found = unrolled_gradient(lambda: loss(0), lambda: loss(1), net.weight_parameters(), alphas, plain, 0.05)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
     assert [gradient.shape for gradient in found] == [alpha.shape for alpha in alphas]
     assert all(gradient.isfinite().all() and gradient.any() for gradient in found)
-    assert value.isfinite()
 
 
 def test_weights_come_back_when_a_loss_fails() -> None:

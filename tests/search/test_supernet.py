@@ -33,12 +33,12 @@ def uneven(space: Space) -> EdgeOperations:
     return EdgeOperations(full.nodes, tuple(tuple(sorted(pick, key=names.index)) for pick in picks))
 
 
-def build(space: Space, operations: EdgeOperations, *, fast: bool, cells: int = 3, channels: int = 8) -> Supernet:
+def build(space: Space, operations: EdgeOperations, *, fast: bool, cells: int = 3, **repairs: int) -> Supernet:
     torch.manual_seed(0)
     return Supernet(
         space,
         {"normal": operations, "reduce": operations},
-        channels=channels, cells=cells, classes=5, temperature=0.2, fast=fast,
+        channels=8, cells=cells, classes=5, temperature=0.2, fast=fast, **repairs,
     )  # fmt: skip
 
 
@@ -73,17 +73,16 @@ def fast_gradients(naive: Supernet, space: Space) -> Iterator[torch.Tensor]:
     return naive.parameters()
 
 
-@pytest.mark.parametrize("size", [8, 10], ids=["even", "odd after halving"])
-@pytest.mark.parametrize("operations", ["full", "uneven"])
-@pytest.mark.parametrize("mode", MODES)
-def test_fast_equals_naive_in_outputs_and_all_gradients(mode: str, operations: str, size: int) -> None:
+def compare(mode: str, operations: str, size: int, **repairs: int) -> None:
+    """Outputs and all gradients of both forms, in double precision."""
     space = space_of(mode)
     edges = EdgeOperations.full(space.candidates) if operations == "full" else uneven(space)
-    naive, fast = (build(space, edges, fast=fast).double() for fast in (False, True))
+    naive, fast = (build(space, edges, fast=fast, **repairs).double() for fast in (False, True))
     labels = torch.tensor([0, 3, 1, 4, 4])
-    with torch.no_grad():  # alphas far from uniform
-        for supernet in (naive, fast):
-            torch.manual_seed(2)
+    for supernet in (naive, fast):
+        supernet.set_auxiliary_skip(0.6)
+        torch.manual_seed(2)
+        with torch.no_grad():  # alphas far from uniform
             for alphas in supernet.architecture_parameters():
                 alphas.copy_(0.3 * torch.randn_like(alphas))
     images = images_without_ties(naive, size)
@@ -97,6 +96,30 @@ def test_fast_equals_naive_in_outputs_and_all_gradients(mode: str, operations: s
         torch.testing.assert_close(given, gradient.detach(), atol=1e-8, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("size", [8, 10], ids=["even", "odd after halving"])
+@pytest.mark.parametrize("operations", ["full", "uneven"])
+@pytest.mark.parametrize("mode", MODES)
+def test_fast_equals_naive_in_outputs_and_all_gradients(mode: str, operations: str, size: int) -> None:
+    compare(mode, operations, size)
+
+
+PARTIAL, AUXILIARY = {"partial": 2}, {"auxiliary_skip": True}
+
+
+@pytest.mark.parametrize(
+    ("mode", "operations", "size", "repairs"),
+    [
+        *((mode, "uneven", 10, PARTIAL | AUXILIARY) for mode in MODES),
+        ("bats-activations", "full", 8, PARTIAL),
+        ("darts", "full", 8, PARTIAL),
+        ("bats-both", "full", 8, AUXILIARY),
+        ("darts", "full", 8, AUXILIARY),
+    ],
+)
+def test_fast_equals_naive_with_repairs(mode: str, operations: str, size: int, repairs: dict[str, int]) -> None:
+    compare(mode, operations, size, **repairs)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_fast_equals_naive_to_1e_5_in_single_precision(mode: str) -> None:
     space = space_of(mode)
@@ -107,9 +130,12 @@ def test_fast_equals_naive_to_1e_5_in_single_precision(mode: str) -> None:
     torch.testing.assert_close(fast(images), naive(images), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_alphas_have_the_same_gradient_when_only_they_learn(mode: str) -> None:
-    supernet = build(space_of(mode), EdgeOperations.full(Space.candidates), fast=True).double()
+@pytest.mark.parametrize(
+    ("mode", "repairs"), [*((mode, {}) for mode in MODES), *((mode, PARTIAL | AUXILIARY) for mode in MODES[1:4:2])]
+)
+def test_alphas_have_the_same_gradient_when_only_they_learn(mode: str, repairs: dict[str, int]) -> None:
+    supernet = build(space_of(mode), EdgeOperations.full(Space.candidates), fast=True, **repairs).double()
+    supernet.set_auxiliary_skip(0.6)
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     functional.cross_entropy(supernet(images), torch.tensor([0, 1, 2])).backward()
     expected = [alphas.grad.clone() for alphas in supernet.architecture_parameters()]
@@ -178,7 +204,13 @@ def test_evaluation_leaves_no_trace() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"temperature": 0.0}, "temperature"), ({"cells": 2}, "cells"), ({"channels": 6}, "channels")],
+    [
+        ({"temperature": 0.0}, "temperature"),
+        ({"cells": 2}, "cells"),
+        ({"channels": 6}, "channels"),
+        ({"partial": 4}, r"^partial: 4 leaves 2 of 8 channels .* --partial"),
+        ({"partial": 3}, r"^partial: 3 does not divide 8"),
+    ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float], words: str) -> None:
     edges = EdgeOperations.full(Space.candidates)

@@ -1,6 +1,7 @@
 """The settings of a search."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, final
 
 from binarch.data import Augment, DataConfig
@@ -44,9 +45,8 @@ class SearchConfig:
     cells: tuple[int, ...] = (8,)
     """Cells of the supernet, per stage."""
     channels: int = 24
-    """Width of the first cells."""
     groups: int = 12
-    """Convolution groups of the bats space."""
+    """Width of the first cells; convolution groups of the bats space."""
     epochs: tuple[int, ...] = (50,)
     """Epochs, per stage."""
     keep: tuple[int, ...] = ()
@@ -59,6 +59,12 @@ class SearchConfig:
     """Dropout on skips at the start of each stage; it fades."""
     max_skips: int | None = None
     """Most skip connections in the normal cell (default: no limit)."""
+    partial: int = 1
+    """PC-DARTS: mix only 1/K of the channels, and weigh edges; published: 4."""
+    auxiliary_skip: bool = False
+    """DARTS-minus: one more skip on every edge, which fades out in each stage."""
+    beta_weight: float = 0.0
+    """beta-DARTS: weight of the alphas' logsumexp at the end of each stage; published: half the epochs."""
     batch_size: int = 64
     """Images per step, for the weights and again for the alphas."""
     learning_rate: float = 0.025
@@ -72,23 +78,20 @@ class SearchConfig:
     clip: float = 5.0
     """Largest norm of the weights' gradient."""
     crop_padding: int = 4
-    """Pixels of padding for the random crop; 0 turns it off."""
     flip: bool = True
-    """Mirror half of the images."""
+    """Pixels of padding for the random crop (0: none); mirror half of the images."""
     seed: tuple[int, ...] = (0,)
     """Searches to run; with several (or with random cells) short trainings rank the results."""
     candidates: int = 8
     """Cells that random ranks, or that evolution and reinforce train in all."""
     population: int = 20
-    """evolution: how many live at a time; reinforce: how many between two lessons."""
     sample: int = 5
-    """evolution: how many compete to be a parent."""
+    """evolution: how many live, how many compete to be a parent; reinforce: population is one lesson."""
     rank_epochs: int = 10
     """Epochs of the short training that ranks a cell."""
     precision: Precision = "auto"
-    """Number format of the computation."""
     device: Device = "auto"
-    """Where to compute."""
+    """Number format of the computation, and where."""
 
     def __post_init__(self) -> None:
         for name in ("cells", "epochs", "skip_dropout"):
@@ -112,6 +115,9 @@ class SearchConfig:
         self.augment  # noqa: B018 (refuses a negative padding)
         require(self.temperature is None or self.temperature > 0, "temperature", self.temperature, "above 0")
         require(self.max_skips is None or self.max_skips >= 0, "max_skips", self.max_skips, "0 or more")
+        require(self.partial >= 1, "partial", self.partial, "1 (off) or more")
+        require(0 <= self.beta_weight < inf, "beta_weight", self.beta_weight, "0 (off) or more")
+        self._refuse_repairs_without_supernet()
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
         require(self.alpha_learning_rate > 0, "alpha_learning_rate", self.alpha_learning_rate, "above 0")
@@ -127,6 +133,16 @@ class SearchConfig:
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
         if self.strategy != "bats" and self.temperature is not None:
             raise UserError(f"temperature: {self.temperature} is for strategy bats; {self.strategy} has none")
+
+    def _refuse_repairs_without_supernet(self) -> None:
+        if self.strategy not in ("random", "evolution", "reinforce"):
+            return
+        for name, off in (("partial", 1), ("auxiliary_skip", False), ("beta_weight", 0.0)):
+            if getattr(self, name) != off:
+                raise UserError(
+                    f"{name}: {getattr(self, name)} is for gradient strategies (bats, darts, darts-second, pdarts); "
+                    f"{self.strategy} has no supernet, so leave it at {off}"
+                )
 
     @property
     def stages(self) -> tuple[SearchStage, ...]:

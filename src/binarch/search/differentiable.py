@@ -4,6 +4,8 @@ Per step: one batch of the validation half moves the alphas down the gradient of
 (first order) or at those of the next step (second order, see ``second_order``),
 then one batch of the training half moves the weights (SGD). A stage has a supernet of its own; the next stage begins
 with new weights and alphas on the candidates that survived (P-DARTS).
+
+Any of the strategies takes the repairs of DARTS, one or several: ``partial``, ``auxiliary_skip``, ``beta_decay``.
 """
 
 from typing import Any, final
@@ -15,6 +17,8 @@ from torch.nn import functional
 
 from binarch.data import Batches, Dataset, Images, derive_seed, split
 from binarch.runs import RunFolder
+from binarch.search.auxiliary_skip import auxiliary_skip_rate
+from binarch.search.beta_decay import beta_rate, beta_regularizer
 from binarch.search.candidates import SPLIT_SEED
 from binarch.search.config import SearchConfig
 from binarch.search.derive import derive_cell, entropy, one_hot, parameter_free, shrink
@@ -97,12 +101,20 @@ class _SearchTask(Task):
             cells=self.stage.cells,
             classes=len(self.dataset.classes),
             temperature=self.config.softmax_temperature,
+            partial=self.config.partial,
+            auxiliary_skip=self.config.auxiliary_skip,
         )
         return supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def step(self, epoch: int, step: int) -> Tensor:
+    def _begin(self, epoch: int) -> None:
+        """Set what the supernet must know of the epoch; a resumed run may begin with its end."""
         rate = skip_dropout_rate(self.stage.skip_dropout, epoch, self.epochs, self.config.warmup_epochs)
         self.supernet.set_skip_dropout(rate)
+        if self.config.auxiliary_skip:
+            self.supernet.set_auxiliary_skip(auxiliary_skip_rate(epoch, self.epochs))
+
+    def step(self, epoch: int, step: int) -> Tensor:
+        self._begin(epoch)
         if epoch >= self.config.warmup_epochs:
             if self.config.second_order:
                 self._unrolled_alpha_step(epoch, step)
@@ -112,7 +124,7 @@ class _SearchTask(Task):
 
     def _alpha_step(self, epoch: int, step: int) -> None:
         self.supernet.learn("alphas")
-        loss = self._loss(self.alpha_batches, epoch, step)
+        loss = self._alpha_loss(epoch, step)
         self.adam.zero_grad()
         self.fabric.backward(loss)
         self.adam.step()
@@ -121,9 +133,9 @@ class _SearchTask(Task):
         """The alphas look at the loss that the weights will have after their next step on their next batch."""
         self.supernet.learn("both")
         alphas = self.supernet.architecture_parameters()
-        gradients, _ = unrolled_gradient(
+        gradients = unrolled_gradient(
             lambda: self._loss(self.weight_batches, epoch, step),
-            lambda: self._loss(self.alpha_batches, epoch, step),
+            lambda: self._alpha_loss(epoch, step),
             self.weights,
             alphas,
             sgd_steps(self.sgd, self.weights),
@@ -132,6 +144,13 @@ class _SearchTask(Task):
         for parameter, gradient in zip(alphas, gradients, strict=True):
             parameter.grad = gradient
         self.adam.step()
+
+    def _alpha_loss(self, epoch: int, step: int) -> Tensor:
+        loss = self._loss(self.alpha_batches, epoch, step)
+        weight = beta_rate(self.config.beta_weight, epoch, self.epochs)
+        if weight == 0:
+            return loss
+        return loss + weight * beta_regularizer([self.supernet.alphas_normal, self.supernet.alphas_reduce])
 
     def _loss(self, batches: Batches, epoch: int, step: int) -> Tensor:
         x, y = batches.get(epoch, step)
@@ -161,8 +180,9 @@ class _SearchTask(Task):
         )
 
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
+        self._begin(epoch)
         loss, correct, count = sums
-        genotype, mixture, operations = self.genotype(), self.supernet.mixture(), self.supernet.operations
+        genotype, shares, operations = self.genotype(), self.supernet.shares(), self.supernet.operations
         done = sum(stage.epochs for stage in self.config.stages[: self.index])
         self.folder.write_json(f"genotypes/epoch_{done + epoch:03d}.json", genotype.to_dict())
         score = evaluate(self.network, self.validation, self.dataset)
@@ -178,16 +198,30 @@ class _SearchTask(Task):
             "train_accuracy": correct / count,
             "validation_loss": score.loss,
             "validation_accuracy": score.accuracy,
-            "entropy_normal": entropy(mixture.normal),
-            "entropy_reduce": entropy(mixture.reduce),
+            "entropy_normal": entropy(shares.normal),
+            "entropy_reduce": entropy(shares.reduce),
             "entropy_max": float(torch.tensor(float(operations["normal"].width)).log()),
             "parameter_free_normal": parameter_free(genotype.normal),
             "parameter_free_reduce": parameter_free(genotype.reduce),
-            "alphas_normal": [[round(w, 6) for w in row] for row in mixture.normal.tolist()],
-            "alphas_reduce": [[round(w, 6) for w in row] for row in mixture.reduce.tolist()],
+            "alphas_normal": [[round(w, 6) for w in row] for row in shares.normal.tolist()],
+            "alphas_reduce": [[round(w, 6) for w in row] for row in shares.reduce.tolist()],
             "operations_normal": [list(ops) for ops in operations["normal"].names],
             "operations_reduce": [list(ops) for ops in operations["reduce"].names],
+            **self._repairs(epoch),
         }
+
+    def _repairs(self, epoch: int) -> dict[str, Any]:
+        """What the repairs that are on were in this epoch."""
+        told: dict[str, Any] = {}
+        edges = self.supernet.edge_weights()
+        if edges is not None:
+            for kind, weights in zip(("normal", "reduce"), edges, strict=True):
+                told[f"edge_weights_{kind}"] = [round(weight, 6) for weight in weights.tolist()]
+        if self.config.auxiliary_skip:
+            told["auxiliary_skip"] = self.supernet.auxiliary_weight
+        if self.config.beta_weight:
+            told["beta_weight"] = beta_rate(self.config.beta_weight, epoch, self.epochs)
+        return told
 
     def derived_accuracy(self) -> float:
         """Accuracy on the validation half of the supernet with nothing but the derived edges, weights as they are.

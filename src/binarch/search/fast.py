@@ -6,6 +6,8 @@ What holds exactly in search mode (batch norm without affine parameters, statist
    instead of once per edge and operation.
 2. The convolutions of one kind that leave one source for several targets are one convolution.
 3. Everything that passes a map through unchanged (a skip, an inner residual) is one number times the map.
+4. Bypass and shuffle of partial channels are linear: the bypass is done once per source, the shuffle once per node.
+5. An auxiliary skip is one more candidate whose weight is given.
 
 A *fan* is all that leaves one source. The cell visits the sources in order and adds what their fans carry; a node is
 complete when the state before it has been visited. Parameters are those of the naive cell, rearranged.
@@ -21,7 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from binarch.nn import batch_norm
+from binarch.search.auxiliary_skip import AUXILIARY_SKIP
 from binarch.search.naive import NaiveCell
+from binarch.search.partial import bypass, join_channels, split_channels
 from binarch.search.skip_dropout import SkipDropout
 
 
@@ -171,46 +175,65 @@ class FastCell(nn.Module):
     def __init__(
         self,
         cell: NaiveCell,
-        fan: Callable[[list[tuple[str, ...]], list[nn.ModuleList], int], Fan],
+        fan: Callable[[list[tuple[str, ...]], list[list[nn.Module]], int], Fan],
         *,
         passing: tuple[str, ...],
         shuffle_groups: int = 1,
     ) -> None:
         super().__init__()
-        self.reduction, self.shuffle_groups = cell.reduction, shuffle_groups
+        self.reduction, self.shuffle_groups, self.partial = cell.reduction, shuffle_groups, cell.partial
         self.preprocess0, self.preprocess1 = cell.preprocess0, cell.preprocess1
         self.nodes = cell.operations.nodes
         ends = cell.operations.ends
-        edge_modules: list[Any] = [edge.operations for edge in cell.edges]
+        mixed: list[Any] = list(cell.edges)
+        self.auxiliary_skip = mixed[0].auxiliary_skip is not None
+        extra = (AUXILIARY_SKIP,) if self.auxiliary_skip else ()
+        edge_modules = [[*edge.operations, *([edge.auxiliary_skip] if extra else [])] for edge in mixed]
         self.edges = [[e for e, (start, _) in enumerate(ends) if start == source] for source in range(self.nodes + 1)]
         self.fans, self.direct = nn.ModuleList(), nn.ModuleList()
-        for source, edges in enumerate(self.edges):
-            stride = 2 if cell.reduction and source < 2 else 1
-            names = [cell.operations.names[edge] for edge in edges]
+        self.strides = [cell.strides[edges[0]] for edges in self.edges]
+        for stride, edges in zip(self.strides, self.edges, strict=True):
+            names = [(*cell.operations.names[edge], *extra) for edge in edges]
             self.fans.append(fan(names, [edge_modules[edge] for edge in edges], stride))
-            self.direct.append(_Direct(names, cell.channels, stride, passing, cell.skip_dropout))
+            self.direct.append(_Direct(names, cell.mixed_channels, stride, (*passing, *extra), cell.skip_dropout))
 
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
-        """Compute the cell; ``weights`` is (edges, operations)."""
+    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, auxiliary: float = 0.0) -> Tensor:
+        """Compute the cell; ``weights`` is (edges, operations), ``auxiliary`` the weight of auxiliary skips."""
         states = [self.preprocess0(s0), self.preprocess1(s1)]
         carried = Carried(None, None)
         terms: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.nodes)]
+        bypassed: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(self.nodes)]
+        of_edges = weights.sum(1)
+        if self.auxiliary_skip:
+            weights = torch.cat([weights, auxiliary * of_edges.unsqueeze(1)], 1)
         for source, edges in enumerate(self.edges):
             x, own = states[source], weights[edges]
             first = max(source - 1, 0)
+            if self.partial > 1:
+                x, rest = split_channels(x, self.partial)
+                rest = bypass(rest, self.strides[source])
+                for slot, edge in enumerate(edges):
+                    bypassed[first + slot].append((of_edges[edge], rest))
             carried = carried.plus(self.fans[source](x, own))
             for slot, number, term in self.direct[source](x, own):
                 terms[first + slot].append((number, term))
             if source > 0:
                 done, carried = carried.split()
-                states.append(self._node(done, terms[first]))
+                node = self._node(done, terms[first])
+                if self.partial > 1:
+                    node = join_channels(node, _weighted_sum(None, bypassed[first]), self.partial)
+                states.append(node)
         return torch.cat(states[2:], 1)
 
     def _node(self, done: Carried, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
         shuffled = None if done.shuffled is None else _shuffle(done.shuffled, self.shuffle_groups)
-        base = add(done.plain, shuffled)
-        if not terms:
-            assert base is not None, "an edge carries nothing at all"
-            return base
-        numbers, maps = zip(*terms, strict=True)
-        return _AddScaled.apply(torch.zeros_like(maps[0]) if base is None else base, torch.stack(numbers), *maps)
+        return _weighted_sum(add(done.plain, shuffled), terms)
+
+
+def _weighted_sum(base: Tensor | None, terms: list[tuple[Tensor, Tensor]]) -> Tensor:
+    """``base`` plus every number times its map."""
+    if not terms:
+        assert base is not None, "an edge carries nothing at all"
+        return base
+    numbers, maps = zip(*terms, strict=True)
+    return _AddScaled.apply(torch.zeros_like(maps[0]) if base is None else base, torch.stack(numbers), *maps)

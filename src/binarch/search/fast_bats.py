@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from binarch.nn import QuantConv2d, batch_norm, merge_phases, prelu, shifted, split_phases
+from binarch.search.auxiliary_skip import AUXILIARY_SKIP
 from binarch.search.fast import Carried, Fan, FastCell, Placement, add
 from binarch.search.naive import NaiveCell
 from binarch.spaces.bats import SHUFFLE_GROUPS, Residual
@@ -115,7 +116,7 @@ class _Convolutions(nn.Module):
 
 @final
 class _Reductions(nn.Module):
-    """The factorized reductions (``skip_connect`` with stride 2) on the edges that carry it."""
+    """The factorized reductions (skips with stride 2) on the edges that carry them."""
 
     def __init__(self, bodies: list[Any], placement: Placement) -> None:
         super().__init__()
@@ -136,14 +137,15 @@ class _Reductions(nn.Module):
 class _BatsFan(Fan):
     """Grouped convolutions and, at stride 2, factorized reductions, all of one binarized map."""
 
-    def __init__(self, names: list[tuple[str, ...]], modules: list[nn.ModuleList], stride: int) -> None:
+    def __init__(self, names: list[tuple[str, ...]], modules: list[list[nn.Module]], stride: int) -> None:
         super().__init__()
         self.stride, self.edges, self.groups = stride, len(names), 1
         self.kinds, self.dilated = nn.ModuleDict(), nn.ModuleDict()
         self.reductions: _Reductions | None = None
+        self.auxiliary: _Reductions | None = None
         self.norm: nn.Module = nn.Identity()
         self.quantizer: nn.Module = nn.Identity()
-        for name in _CONVOLUTIONS + (("skip_connect",) if stride == 2 else ()):
+        for name in _CONVOLUTIONS + (("skip_connect", AUXILIARY_SKIP) if stride == 2 else ()):
             placement = Placement(name, names)
             if not placement.slots:
                 continue
@@ -151,6 +153,9 @@ class _BatsFan(Fan):
             bodies: list[Any] = [module.body if isinstance(module, Residual) else module for module in found]
             if name == "skip_connect":
                 self.reductions = _Reductions(bodies, placement)
+                conv = bodies[0][1].first
+            elif name == AUXILIARY_SKIP:
+                self.auxiliary = _Reductions(bodies, placement)
                 conv = bodies[0][1].first
             else:
                 (self.dilated if name.startswith("dil") else self.kinds)[name] = _Convolutions(bodies, placement)
@@ -171,7 +176,8 @@ class _BatsFan(Fan):
         shuffled: Tensor | None = None
         if total is not None:
             shuffled = total.permute(0, 2, 3, 1).unflatten(3, (self.groups, self.edges, -1))
-        return Carried(shuffled, None if self.reductions is None else self.reductions(code, weights))
+        halved = _sum(kind(code, weights) for kind in (self.reductions, self.auxiliary) if kind is not None)
+        return Carried(shuffled, halved)
 
 
 def _sum(maps: Iterable[Tensor]) -> Tensor | None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from binarch.nn import shifted
+from binarch.search.auxiliary_skip import AUXILIARY_SKIP
 from binarch.search.fast import Carried, Fan, FastCell, Placement
 from binarch.search.naive import NaiveCell
 
@@ -84,7 +85,7 @@ class _Convolutions(nn.Module):
 
 @final
 class _Reductions(nn.Module):
-    """The factorized reductions (``skip_connect`` with stride 2) on the edges that carry it."""
+    """The factorized reductions (skips with stride 2) on the edges that carry them."""
 
     def __init__(self, modules: list[Any], placement: Placement) -> None:
         super().__init__()
@@ -108,14 +109,15 @@ class _Reductions(nn.Module):
 class _DartsFan(Fan):
     """Separable and dilated convolutions and, at stride 2, factorized reductions, all of one rectified map."""
 
-    def __init__(self, names: list[tuple[str, ...]], modules: list[nn.ModuleList], stride: int) -> None:
+    def __init__(self, names: list[tuple[str, ...]], modules: list[list[nn.Module]], stride: int) -> None:
         super().__init__()
         self.kinds = nn.ModuleDict()
-        for name in _CONVOLUTIONS + (("skip_connect",) if stride == 2 else ()):
+        reductions = ("skip_connect", AUXILIARY_SKIP) if stride == 2 else ()
+        for name in _CONVOLUTIONS + reductions:
             placement = Placement(name, names)
             if placement.slots:
                 found = [modules[slot][column] for slot, column in zip(placement.slots, placement.columns, strict=True)]
-                kind = _Reductions if name == "skip_connect" else _Convolutions
+                kind = _Reductions if name in reductions else _Convolutions
                 self.kinds[name] = kind(found, placement)
 
     def forward(self, x: Tensor, weights: Tensor) -> Carried:

@@ -10,6 +10,7 @@ from binarch.search.candidates import candidate_binarize, candidate_network, sco
 from binarch.search.config import SearchConfig
 from binarch.search.darts import DARTS, DARTS_SECOND
 from binarch.search.evolution import EVOLUTION
+from binarch.search.partial import check_width
 from binarch.search.pdarts import PDARTS
 from binarch.search.random import RANDOM
 from binarch.search.reinforce import REINFORCE
@@ -23,7 +24,7 @@ def search(
     config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, *, resume: bool = False
 ) -> Genotype:
     """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued."""
-    config.build_space().check(config.channels)
+    check_width(config.build_space(), config.channels, config.partial)
     settings = {"verb": "search", **to_plain(config), "found": dataset.identity()}
     folder.claim(settings, resume=resume, defaults=to_plain(SearchConfig()))
     if folder.has("result.json"):

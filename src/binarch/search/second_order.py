@@ -16,8 +16,8 @@ def unrolled_gradient(
     alphas: Sequence[Tensor],
     steps: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     rate: float,
-) -> tuple[list[Tensor], Tensor]:
-    r"""The gradient of the validation loss after one step of the weights, with respect to the alphas; and that loss.
+) -> list[Tensor]:
+    r"""The gradient of the validation loss after one step of the weights, with respect to the alphas.
 
     With the next iterate :math:`w' = w - \xi\,s(\nabla_w L_{train}(w, \alpha))` (``steps`` makes the step s of the
     gradients: momentum and decay included; :math:`\xi` is ``rate``), :math:`v = \nabla_{w'} L_{val}(w', \alpha)`,
@@ -35,12 +35,11 @@ def unrolled_gradient(
     gradients = torch.autograd.grad(training_loss(), weights)
     try:
         _move(weights, start, steps(gradients), -rate)
-        loss = validation_loss()
-        found = torch.autograd.grad(loss, [*alphas, *weights])
+        found = torch.autograd.grad(validation_loss(), [*alphas, *weights])
         direct, along = list(found[: len(alphas)]), found[len(alphas) :]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in along]))
         if not norm > 0:
-            return direct, loss.detach()
+            return direct
         distance = float(DISTANCE / norm)
         _move(weights, start, along, distance)
         ahead = torch.autograd.grad(training_loss(), alphas)
@@ -49,7 +48,7 @@ def unrolled_gradient(
     finally:
         _move(weights, start, start, 0.0)
     answers = [(plus - minus) / (2 * distance) for plus, minus in zip(ahead, behind, strict=True)]
-    return [own - rate * answer for own, answer in zip(direct, answers, strict=True)], loss.detach()
+    return [own - rate * answer for own, answer in zip(direct, answers, strict=True)]
 
 
 def sgd_steps(optimizer: torch.optim.SGD, weights: Sequence[Tensor]) -> Callable[[Sequence[Tensor]], list[Tensor]]:
