@@ -23,7 +23,7 @@ FULL = EdgeOperations.full(DARTS.candidates)
 def supernet(**settings: int) -> Supernet:
     torch.manual_seed(0)
     operations = {"normal": FULL, "reduce": FULL}
-    return Supernet(DARTS, operations, **{"channels": 8, "cells": 3, "classes": 3, **settings})
+    return Supernet(DARTS, operations, **{"channels": 16, "cells": 3, "classes": 3, **settings})
 
 
 def test_channels_are_split_bypassed_and_shuffled() -> None:

@@ -37,9 +37,13 @@ class Darts(Space):
         self.binarization = binarization
 
     def check(self, channels: int) -> None:
-        """Widths must be even: the shifted paths take half each."""
-        if channels < 2 or channels % 2:
-            raise UserError(f"channels: {channels} is not possible in the darts space; use an even number")
+        """Widths must be even, as the shifted paths take half each.
+
+        And 4 or more: with 2, PyTorch's strided 1 x 1 convolution of channels-last maps writes out of bounds on CPUs
+        (seen in torch 2.13).
+        """
+        if channels < 4 or channels % 2:
+            raise UserError(f"channels: {channels} is not possible in the darts space; use an even number from 4 on")
 
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """Build the primitive called ``name``."""
