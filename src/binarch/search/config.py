@@ -83,12 +83,18 @@ class SearchConfig:
     """evolution: how many live at a time; reinforce: how many between two lessons."""
     sample: int = 5
     """evolution: how many compete to be a parent."""
+    brood: int = 1
+    """evolution: how many children are bred, and trained, at a time."""
     rank_epochs: int = 10
     """Epochs of the short training that ranks a cell."""
     precision: Precision = "auto"
     """Number format of the computation."""
     device: Device = "auto"
     """Where to compute."""
+    executor: Literal["local", "ray"] = "local"
+    """Who trains candidates: processes of this machine, or a Ray cluster (see docs/cluster.md)."""
+    workers: int = 1
+    """How many candidates are trained at a time."""
 
     def __post_init__(self) -> None:
         for name in ("cells", "epochs", "skip_dropout"):
@@ -124,6 +130,8 @@ class SearchConfig:
             raise UserError("keep: pdarts goes in stages with fewer candidates each; give it, e.g. --keep 5 3")
         require(self.population >= 1, "population", self.population, "1 or more")
         require(self.sample >= 1, "sample", self.sample, "1 or more")
+        require(1 <= self.brood <= self.population, "brood", self.brood, f"1 to {self.population}, the population")
+        require(self.workers >= 1, "workers", self.workers, "1 or more")
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
         if self.strategy != "bats" and self.temperature is not None:
             raise UserError(f"temperature: {self.temperature} is for strategy bats; {self.strategy} has none")
