@@ -131,5 +131,8 @@ def test_a_search_stopped_between_models_repeats_none(strategy: str, tmp_path: P
     assert [row["index"] for row in history] == [0, 1, 2, 3]
     if strategy == "evolution":
         assert [row["parent"] is None for row in history] == [True, True, False, False]
+    records = [RunFolder(path.parent).read_json(path.name) for path in tmp_path.glob("*-model-*/record.json")]
+    spent = RunFolder(tmp_path).read_json("result.json")["search_seconds"]
+    assert spent == pytest.approx(sum(record["seconds"] for record in records), abs=0.05)
     best = max(history, key=lambda row: row["fitness"])
     assert found == Genotype.from_dict(best["genotype"])

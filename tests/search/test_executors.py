@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +33,7 @@ TINY = SearchConfig(
     flip=False, rank_epochs=1, candidates=6, population=3, sample=2, brood=2, device="cpu",
 )  # fmt: skip
 #: Trainings so long that a kill finds them at work; a checkpoint follows each epoch.
-LONG = replace(TINY, rank_epochs=12, candidates=4, population=2)
+LONG = replace(TINY, rank_epochs=6, candidates=3, population=2, brood=1)
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (pip install 'binarch[ray]')")
 
 
@@ -97,11 +97,15 @@ def workers() -> list[int]:
     return [child.pid for child in multiprocessing.active_children() if child.name.startswith("binarch-") and child.pid]
 
 
-def once_each(folder: Path, total: int) -> bool:
-    """Whether the log of a search tells every evaluation exactly once, and all have their record."""
-    told = [line.split(": ")[1].split(" of ")[0] for line in (folder / "log.txt").read_text().splitlines()]
-    records = list(folder.glob("seed-0-model-*/record.json"))
-    return told == [str(index + 1) for index in range(total)] and len(records) == total
+def at_work(folder: Path) -> list[Path]:
+    """Models whose training has a checkpoint and no result yet."""
+    begun = [path.parent for path in folder.glob("seed-0-model-*/last.ckpt")]
+    return [path for path in begun if not (path / "result.json").exists()]
+
+
+def told(folder: Path) -> list[int]:
+    """The counts that the log of a search tells, one for each finished evaluation."""
+    return [int(line.split(": ")[1].split(" of ")[0]) for line in (folder / "log.txt").read_text().splitlines()]
 
 
 def history(folder: Path) -> list[dict]:
@@ -114,67 +118,65 @@ def expected(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[
     folder = RunFolder(tmp_path_factory.mktemp("plain"))
     torch.set_num_threads(1)
     with InProcess(Evaluator(TINY, digits, folder.path), quiet()) as executor:
-        return found(Candidates("Plain", 4, folder, executor, quiet()).scores(jobs(4)))
+        return found(Candidates("Plain", 2, folder, executor, quiet()).scores(jobs(2)))
 
 
-def test_a_pool_gives_the_same_records_in_the_order_of_the_jobs(
+def test_records_come_in_the_order_of_the_jobs_whoever_is_first(tmp_path: Path) -> None:
+    class Backwards(Executor):
+        def records(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Record]]:
+            for job in reversed(jobs):
+                yield job, Record(job.genotype, len(job.name) / 10, 2.5, 100)
+
+        def close(self) -> None:
+            pass
+
+    candidates = Candidates("Test", 3, RunFolder(tmp_path), Backwards(), quiet())
+    assert [record.genotype for record in candidates.scores(jobs(3))] == [job.genotype for job in jobs(3)]
+    assert candidates.seconds == 7.5
+
+
+def test_without_a_shared_folder_the_record_comes_back_all_the_same(
     expected: list[dict], digits: Dataset, tmp_path: Path
 ) -> None:
-    folder = RunFolder(tmp_path)
-    with LocalPool(Evaluator(TINY, digits, tmp_path), 2) as executor:
-        candidates = Candidates("Pool", 4, folder, executor, quiet())
-        assert found(candidates.scores(jobs(4))) == expected
-        assert len(workers()) == 2
-        assert candidates.seconds > 0
-        stamps = [(tmp_path / job.name / "record.json").stat().st_mtime_ns for job in jobs(4)]
-        assert found(Candidates("Again", 4, folder, executor, quiet()).scores(jobs(4))) == expected
-        assert stamps == [(tmp_path / job.name / "record.json").stat().st_mtime_ns for job in jobs(4)]
-    assert workers() == []
+    with InProcess(Evaluator(TINY, digits, tmp_path / "not here"), quiet()) as executor:
+        assert found(Candidates("Pool", 1, RunFolder(tmp_path), executor, quiet()).scores(jobs(1))) == expected[:1]
+    assert [file.name for file in tmp_path.iterdir()] == ["job-0"]
+    assert [file.name for file in (tmp_path / "job-0").iterdir()] == ["record.json"]
 
 
-def test_without_a_shared_folder_the_records_come_back_all_the_same(
-    expected: list[dict], digits: Dataset, tmp_path: Path
-) -> None:
-    with LocalPool(Evaluator(TINY, digits, tmp_path / "not here"), 2) as executor:
-        assert found(Candidates("Pool", 2, RunFolder(tmp_path), executor, quiet()).scores(jobs(2))) == expected[:2]
-    for job in jobs(2):
-        assert [file.name for file in (tmp_path / job.name).iterdir()] == ["record.json"]
-    assert not (tmp_path / "not here").exists()
+def test_killed_workers_lose_nothing_and_executors_may_change(digits: Dataset, tmp_path: Path) -> None:
+    """Two workers, killed at work, find what this process finds; it may finish what they began."""
 
-
-def test_a_killed_worker_loses_nothing_and_executors_may_change(digits: Dataset, tmp_path: Path) -> None:
-    """A search with two workers, one of which is killed, against one in this process that is stopped and resumed."""
-
-    def kill_one() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("killed/seed-0-model-*/last.ckpt"))) == 2)
-        os.kill(workers()[0], signal.SIGKILL)
-
-    with meanwhile(kill_one):
-        pooled = search(replace(LONG, workers=2), digits, RunFolder(tmp_path / "killed"), quiet())
-    assert once_each(tmp_path / "killed", 4)
-    logs = [path.read_text() for path in tmp_path.glob("killed/seed-0-model-*/log.txt")]
-    assert sum("Resuming" in log for log in logs) == 1
+    def kill() -> None:
+        wait_for(lambda: bool(at_work(tmp_path / "pool")))
+        for pid in workers():
+            os.kill(pid, signal.SIGKILL)
 
     class Stop(Exception):
         pass
 
     class Screen(Console):
         def print(self, *objects: object, **_: object) -> None:
-            if ": 2 of 4 " in str(objects[0]):
+            if ": 2 of 3 " in str(objects[0]):
                 raise Stop
 
-    folder = RunFolder(tmp_path / "stopped")
-    with suppress(Stop):
-        search(LONG, digits, folder, Display(console=Screen()))
+    folder = RunFolder(tmp_path / "pool")
+    with pytest.raises(Stop), meanwhile(kill):
+        search(replace(LONG, workers=2), digits, folder, Display(console=Screen()))
+    assert workers() == []
+    logs = [path.read_text() for path in folder.path.glob("seed-0-model-*/log.txt")]
+    assert any("Resuming" in log for log in logs)
+    finished = {path: path.stat().st_mtime_ns for path in folder.path.glob("*-model-*/re*.json")}
+    assert len(finished) == 4  # two evaluations with their result and their record
     with pytest.raises(UserError, match="brood"):
-        search(replace(LONG, brood=1), digits, folder, quiet(), resume=True)
-    before = {path: path.stat().st_mtime_ns for path in folder.path.glob("*-model-*/re*.json")}
-    assert len(before) == 4
-    alone = search(replace(LONG, workers=2), digits, folder, quiet(), resume=True)
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert alone == pooled
-    assert history(folder.path) == history(tmp_path / "killed")
+        search(replace(LONG, brood=2), digits, folder, quiet(), resume=True)
+    search(LONG, digits, folder, quiet(), resume=True)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert told(folder.path) == [1, 3]  # the screen stopped at the second before it was written down
+    assert len(list(folder.path.glob("*-model-*/record.json"))) == 3
     assert folder.read_json("result.json")["search_seconds"] > 0
+    search(LONG, digits, RunFolder(tmp_path / "plain"), quiet())
+    assert history(folder.path) == history(tmp_path / "plain")
 
 
 def test_a_job_that_ends_every_worker_is_given_up(digits: Dataset, tmp_path: Path) -> None:
@@ -194,30 +196,19 @@ def test_a_job_that_ends_every_worker_is_given_up(digits: Dataset, tmp_path: Pat
         list(executor.records(jobs(1)))
 
 
-def test_ctrl_c_saves_in_every_worker(digits: Dataset, tmp_path: Path) -> None:
+def test_mistakes_in_a_worker_are_raised_here_and_ctrl_c_saves_there(digits: Dataset, tmp_path: Path) -> None:
     def press() -> None:
-        wait_for(lambda: len(list(tmp_path.glob("job-*/last.ckpt"))) == 2)
+        wait_for(lambda: (tmp_path / "job-1" / "last.ckpt").is_file())
         os.kill(os.getpid(), signal.SIGINT)
 
-    long = replace(LONG, rank_epochs=500)
-    with (
-        LocalPool(Evaluator(long, digits, tmp_path), 2) as executor,
-        pytest.raises(Interrupted),
-        meanwhile(press),
-    ):
-        list(executor.records(jobs(2)))
-    assert workers() == []
-
-
-def test_what_a_job_raises_is_raised_here(digits: Dataset, tmp_path: Path) -> None:
-    (tmp_path / "job-0").mkdir()
-    (tmp_path / "job-0" / "config.json").write_text("{")
-    (tmp_path / "job-1").write_text("")
-    with LocalPool(Evaluator(TINY, digits, tmp_path), 1) as executor:
-        with pytest.raises(UserError, match=r"config\.json: not valid JSON"):
+    (tmp_path / "job-0").write_text("")
+    with LocalPool(Evaluator(replace(LONG, rank_epochs=500), digits, tmp_path), 1) as executor:
+        with pytest.raises(UserError, match="job-0: is a file"):
             list(executor.records(jobs(1)))
-        with pytest.raises(UserError, match="is a file"):
+        with pytest.raises(Interrupted), meanwhile(press):
             list(executor.records(jobs(2)[1:]))
+    assert workers() == []
+    assert not (tmp_path / "job-1" / "result.json").exists()
 
 
 def test_records_that_are_damaged_or_of_another_cell_are_named(digits: Dataset, tmp_path: Path) -> None:
@@ -250,8 +241,28 @@ def test_without_ray_its_extra_is_named(digits: Dataset, tmp_path: Path) -> None
 
 
 @needs_ray
-def test_ray_starts_here_and_goes_on_when_a_node_dies(
+def test_ray_starts_here_and_sends_the_records_back(
     expected: list[dict], digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # not the cluster of somebody else on this machine
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    with RayTasks(Evaluator(TINY, digits, tmp_path / "not here"), 1) as executor:
+        assert not ray.is_initialized()
+        assert found(Candidates("Ray", 2, RunFolder(tmp_path), executor, quiet()).scores(jobs(2))) == expected
+        (tmp_path / "not here").mkdir()
+        (tmp_path / "not here" / "job-0").write_text("")
+        with pytest.raises(UserError, match="job-0: is a file"):
+            list(executor.records(jobs(1)))
+    assert not ray.is_initialized()
+    assert sorted(path.name for path in tmp_path.glob("job-*/*")) == ["record.json", "record.json"]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_ray_search_goes_on_when_a_node_dies(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes of one CPU; the second is killed while both are at work."""
     import ray
@@ -265,17 +276,15 @@ def test_ray_starts_here_and_goes_on_when_a_node_dies(
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
 
         def kill_node() -> None:
-            wait_for(lambda: len(list(tmp_path.glob("seed-0-model-*/last.ckpt"))) == 2)
+            wait_for(lambda: len(at_work(tmp_path)) == 2, seconds=120)
             cluster.remove_node(second, allow_graceful=False)
 
         with meanwhile(kill_node):
-            search(replace(LONG, executor="ray", workers=2), digits, RunFolder(tmp_path), quiet())
-        assert once_each(tmp_path, 4)
+            search(replace(LONG, rank_epochs=40, executor="ray", workers=2), digits, RunFolder(tmp_path), quiet())
+        assert told(tmp_path) == [1, 2, 3]
+        assert len(list(tmp_path.glob("*-model-*/record.json"))) == 3
         logs = [path.read_text() for path in tmp_path.glob("seed-0-model-*/log.txt")]
         assert sum("Resuming" in log for log in logs) == 1
-        with RayTasks(Evaluator(TINY, digits, tmp_path / "not here"), 1) as executor:
-            candidates = Candidates("Ray", 2, RunFolder(tmp_path), executor, quiet())
-            assert found(candidates.scores(jobs(2))) == expected[:2]
         assert not ray.is_initialized()
     finally:
         ray.shutdown()
