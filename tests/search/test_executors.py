@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 import time
@@ -33,7 +34,7 @@ TINY = SearchConfig(
     flip=False, rank_epochs=1, candidates=6, population=3, sample=2, brood=2, device="cpu",
 )  # fmt: skip
 #: Trainings so long that a kill finds them at work; a checkpoint follows each epoch.
-LONG = replace(TINY, rank_epochs=6, candidates=3, population=2, brood=1)
+LONG = replace(TINY, rank_epochs=4, candidates=3, population=2, brood=1)
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (pip install 'binarch[ray]')")
 
 
@@ -240,14 +241,23 @@ def test_without_ray_its_extra_is_named(digits: Dataset, tmp_path: Path) -> None
     assert not (tmp_path / "run").exists()
 
 
+@pytest.fixture(scope="module")
+def alone() -> Iterator[pytest.MonkeyPatch]:
+    """Ray with a token of its own (it remembers one for the life of a process), reporting to nobody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        yield patch
+
+
 @needs_ray
 def test_ray_starts_here_and_sends_the_records_back(
-    expected: list[dict], digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    expected: list[dict], digits: Dataset, tmp_path: Path, alone: pytest.MonkeyPatch
 ) -> None:
     import ray
 
-    monkeypatch.setenv("RAY_ADDRESS", "local")  # not the cluster of somebody else on this machine
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    alone.setenv("RAY_ADDRESS", "local")  # not the cluster of somebody else on this machine
     with RayTasks(Evaluator(TINY, digits, tmp_path / "not here"), 1) as executor:
         assert not ray.is_initialized()
         assert found(Candidates("Ray", 2, RunFolder(tmp_path), executor, quiet()).scores(jobs(2))) == expected
@@ -261,19 +271,16 @@ def test_ray_starts_here_and_sends_the_records_back(
 
 @needs_ray
 @pytest.mark.slow
-def test_a_ray_search_goes_on_when_a_node_dies(
-    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ray_search_goes_on_when_a_node_dies(digits: Dataset, tmp_path: Path, alone: pytest.MonkeyPatch) -> None:
     """Two nodes of one CPU; the second is killed while both are at work."""
     import ray
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
     try:
         second = cluster.add_node(**small)
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        alone.setenv("RAY_ADDRESS", cluster.address)
 
         def kill_node() -> None:
             wait_for(lambda: len(at_work(tmp_path)) == 2, seconds=120)
