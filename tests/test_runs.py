@@ -41,7 +41,7 @@ def test_claims(tmp_path: Path) -> None:
     folder.claim(config, resume=False)
     with pytest.raises(UserError, match="--resume auto"):
         folder.claim(config, resume=False)
-    folder.claim({**config, "device": "cuda", "data": {"data": "elsewhere"}}, resume=True)
+    folder.claim({**config, "device": "cuda", "data": {"data": "elsewhere"}, "workers": 3}, resume=True)
     with pytest.raises(UserError, match=r"network\.cells: 4 .*\(3\)"):
         folder.claim({**config, "network": {"cells": 4}}, resume=True)
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == config

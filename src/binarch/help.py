@@ -15,7 +15,7 @@ def verb_help(verb: str, kind: type, default: Any) -> str:
     rows = list(_rows(kind, default))
     width = min(max(len(flag) for flag, _ in rows), 30)
     positional = "".join(f" {flag}" for flag, _ in rows if not flag.startswith("-"))
-    lines = [f"usage: binarch {verb}{positional} [flags]", (kind.__doc__ or "").splitlines()[0], ""]
+    lines = [f"usage: binarch {verb}{positional} [flags]", (kind.__doc__ or "").splitlines()[0]]
     lines += [f"  {flag:<{width}}  {text}" for flag, text in rows]
     return "\n".join(lines)
 

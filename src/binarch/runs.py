@@ -33,6 +33,8 @@ from cattrs import Converter
 from binarch.errors import UserError
 
 T = TypeVar("T")
+#: Settings that say where a run reads and computes, not what: they may differ when it is continued.
+WHERE = ("device", "data", "executor", "workers")
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -78,8 +80,8 @@ class RunFolder:
 
         ``defaults`` stand for settings that are newer than the folder.
 
-        A folder that holds a run is touched only with ``resume``, and only if its settings are the same (device and
-        place of the data may differ): anything else is a :class:`UserError`, before a byte is written.
+        A folder that holds a run is touched only with ``resume``, and only if its settings are the same (but for
+        those of :data:`WHERE`): anything else is a :class:`UserError`, before a byte is written.
         """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
@@ -93,7 +95,7 @@ class RunFolder:
             )
         before = {**_flatten(json.loads(json.dumps(defaults or {}))), **_flatten(self.read_json("config.json"))}
         for name, value in _flatten(json.loads(json.dumps(config))).items():
-            if before.get(name) != value and name.rpartition(".")[2] not in ("device", "data"):
+            if before.get(name) != value and name.rpartition(".")[2] not in WHERE:
                 raise UserError(
                     f"{name}: {value!r} is not what {self.path} was begun with ({before.get(name)!r}); resume with "
                     "the same settings, or give another --out"

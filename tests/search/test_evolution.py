@@ -1,5 +1,6 @@
 """Aging evolution: the toy of its paper, ages, mutations, and a whole search that is stopped and continued."""
 
+import hashlib
 import statistics
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,7 @@ from binarch.spaces import Genotype, Space
 from binarch.training import Display
 
 
-def toy(seed: int) -> list[Model[tuple[int, ...]]]:
+def toy(seed: int, brood: int = 1) -> list[Model[tuple[int, ...]]]:
     """100 bits; fitness is the share of ones, plus noise, within 0 and 1."""
 
     def draw(generator: torch.Generator) -> tuple[int, ...]:
@@ -31,7 +32,10 @@ def toy(seed: int) -> list[Model[tuple[int, ...]]]:
         noise = torch.Generator().manual_seed(derive_seed(seed, "noise", index))
         return min(1.0, max(0.0, sum(bits) / 100 + 0.01 * float(torch.randn((), generator=noise))))
 
-    return evolve(draw, mutate, evaluate, population=100, sample=10, models=1000, seed=seed)
+    def fitnesses(first: int, models: list[tuple[int, ...]]) -> list[float]:
+        return [evaluate(index, bits) for index, bits in enumerate(models, first)]
+
+    return evolve(draw, mutate, fitnesses, population=100, sample=10, models=1000, seed=seed, brood=brood)
 
 
 def test_the_toy_climbs_as_published_code_does() -> None:
@@ -56,6 +60,22 @@ def test_parents_live_and_the_oldest_dies_whatever_its_fitness() -> None:
 def test_the_same_fitnesses_give_the_same_history() -> None:
     assert toy(5) == toy(5)
     assert toy(5) != toy(6)
+
+
+def test_the_toy_stays_what_it_was_before_there_were_broods() -> None:
+    history = [(model.index, model.what, model.fitness, model.parent) for model in toy(5)]
+    assert hashlib.sha256(repr(history).encode()).hexdigest().startswith("895dd3732e1a98a0")
+
+
+def test_a_brood_has_its_parents_in_the_population_before_it() -> None:
+    run = toy(3, brood=7)
+    assert [model.index for model in run] == list(range(1000))
+    for model in run[100:]:
+        first = 100 + (model.index - 100) // 7 * 7
+        assert model.parent is not None
+        assert first - 100 <= model.parent < first
+    assert any(model.parent > model.index - 14 for model in run[200:])  # children of the brood before breed at once
+    assert statistics.mean(sum(model.what) / 100 for model in run[-100:]) > 0.8
 
 
 def test_mutations_change_one_slot_or_nothing() -> None:
@@ -94,16 +114,16 @@ def test_a_search_stopped_between_models_repeats_none(strategy: str, tmp_path: P
         pass
 
     class Screen(Console):
-        """Stops the search when the fourth model is announced."""
+        """Stops the search when the third model is told."""
 
         def print(self, *objects: object, **options: object) -> None:
-            if "model 4 of 4" in str(objects[0]):
+            if ": 3 of 4 " in str(objects[0]):
                 raise Stop
 
     with pytest.raises(Stop):
         search(config, digits, RunFolder(tmp_path), Display(console=Screen()))
-    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-model-*/result.json")}
-    assert len(trained) == 3
+    trained = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*-model-*/re*.json")}
+    assert len(trained) == 2 * 3  # a result and a record each
     quiet = Display(console=Console(quiet=True))
     found = search(config, digits, RunFolder(tmp_path), quiet, resume=True)
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
@@ -111,5 +131,8 @@ def test_a_search_stopped_between_models_repeats_none(strategy: str, tmp_path: P
     assert [row["index"] for row in history] == [0, 1, 2, 3]
     if strategy == "evolution":
         assert [row["parent"] is None for row in history] == [True, True, False, False]
+    records = [RunFolder(path.parent).read_json(path.name) for path in tmp_path.glob("*-model-*/record.json")]
+    spent = RunFolder(tmp_path).read_json("result.json")["search_seconds"]
+    assert spent == pytest.approx(sum(record["seconds"] for record in records), abs=0.05)
     best = max(history, key=lambda row: row["fitness"])
     assert found == Genotype.from_dict(best["genotype"])

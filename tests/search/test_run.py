@@ -78,6 +78,9 @@ def test_several_seeds_and_random_cells_are_ranked_by_validation(digits: Dataset
         assert Genotype.from_dict(rows[0]["genotype"]) == genotype
         ranked = RunFolder(tmp_path / name / f"rank-{rows[0]['name']}").read_json("result.json")
         assert "test_accuracy" not in ranked
+        spent = {"search_seconds", "rank_seconds"} & set(result)
+        assert spent == ({"search_seconds"} if name == "random" else {"search_seconds", "rank_seconds"})
+        assert all(result[key] > 0 for key in spent)
 
 
 def test_the_same_seed_finds_the_same_and_another_differs(digits: Dataset, tmp_path: Path) -> None:
@@ -147,6 +150,9 @@ def test_the_search_never_opens_the_test_set(digits: Dataset, tmp_path: Path) ->
         ("seed", (1, 1)),
         ("candidates", 0),
         ("rank_epochs", 0),
+        ("brood", 0),
+        ("brood", 21),
+        ("workers", 0),
         ("max_skips", -1),
         ("clip", 0.0),
     ],

@@ -1,57 +1,66 @@
-"""What a candidate cell is worth: the validation accuracy after a short training."""
+"""Many candidates: each scored once, whoever does it and however often the search is started again."""
 
-from typing import Any
+import time
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import final
 
-from binarch.data import Dataset
-from binarch.models import NetworkConfig
-from binarch.nn import Binarize
+from binarch.errors import UserError
 from binarch.runs import RunFolder
-from binarch.search.config import SearchConfig
-from binarch.spaces import Genotype
-from binarch.training import Display, TrainConfig, train
-
-#: Seed of the halves, of every search, of every short training.
-SPLIT_SEED = 0
+from binarch.search.evaluation import Job, Record
+from binarch.search.executor import Executor
+from binarch.training import Display
 
 
-def candidate_network(config: SearchConfig) -> NetworkConfig:
-    """Candidates have the shape of the (last) supernet."""
-    return NetworkConfig(
-        space=config.space, cells=config.stages[-1].cells, channels=config.channels, groups=config.groups
-    )
+def drawable(candidates: Iterable[str]) -> list[str]:
+    """The primitives that an edge of a genotype can carry: all candidates but ``none``."""
+    return [name for name in candidates if name != "none"]
 
 
-def candidate_binarize(config: SearchConfig) -> Binarize:
-    """Candidates are wholly binary, or real where the search is."""
-    return "none" if config.binarization == "none" else "both"
+@final
+class Candidates:
+    """Scores the ``total`` candidates of one series, e.g. all models of one evolution.
 
-
-def score(
-    genotype: Genotype, config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display
-) -> dict[str, Any]:
-    """Train the candidate briefly on one half, in a folder of its own; a finished training is read back.
-
-    The record: ``validation_accuracy`` on the other half (the test set stays closed), ``seconds``, ``params``,
-    ``genotype``.
+    Each finished evaluation is written to ``record.json`` in its folder, by this process, the moment its record is
+    here, and told in one line. An evaluation that has its record is never made again.
     """
-    settings = TrainConfig(
-        data=config.data,
-        network=candidate_network(config),
-        binarize=(candidate_binarize(config),),
-        epochs=(config.rank_epochs,),
-        weight_decay=(0.0,),
-        batch_size=config.batch_size,
-        crop_padding=config.crop_padding,
-        flip=config.flip,
-        validation=0.5,
-        precision=config.precision,
-        device=config.device,
-        seed=SPLIT_SEED,
-    )
-    done = train(genotype, settings, dataset, folder, display, test=False, resume=True)
-    return {
-        "validation_accuracy": done["validation_accuracy"],
-        "seconds": done["train_seconds"],
-        "params": done["costs"]["params"],
-        "genotype": genotype.to_dict(),
-    }
+
+    def __init__(self, title: str, total: int, folder: RunFolder, executor: Executor, display: Display) -> None:
+        self.title, self.total, self.folder = title, total, folder
+        self._executor, self._display = executor, display
+        self._records: dict[str, Record] = {}
+        self._started, self._made = time.monotonic(), 0
+
+    @property
+    def seconds(self) -> float:
+        """What the trainings of all records took together."""
+        return round(sum(record.seconds for record in self._records.values()), 1)
+
+    def scores(self, jobs: Sequence[Job]) -> list[Record]:
+        """The records of ``jobs``, in their order: read back where there are such, else made by the executor."""
+        missing = [job for job in jobs if not self._read_back(job)]
+        for job, record in self._executor.records(missing):
+            self.folder.child(job.name).write_json("record.json", record.to_dict())
+            self._records[job.name] = record
+            self._made += 1
+            self._display.say(self._line(record))
+        return [self._records[job.name] for job in jobs]
+
+    def _read_back(self, job: Job) -> bool:
+        child = self.folder.child(job.name)
+        if not child.has("record.json"):
+            return False
+        record = Record.read(child)
+        if record.genotype != job.genotype:
+            raise UserError(f"{child / 'record.json'}: is of another cell; start the search anew with another --out")
+        self._records[job.name] = record
+        return True
+
+    def _line(self, record: Record) -> str:
+        done, each = len(self._records), (time.monotonic() - self._started) / self._made
+        best, name = max((other.validation_accuracy, name) for name, other in self._records.items())
+        left = timedelta(seconds=round((self.total - done) * each))
+        return (
+            f"{self.title}: {done} of {self.total}  accuracy {record.validation_accuracy:.2%}  "
+            f"best {best:.2%} ({name})  {60 / each:.3g} a minute, {left} left"
+        )

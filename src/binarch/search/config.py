@@ -86,12 +86,15 @@ class SearchConfig:
     """Cells that random ranks, or that evolution and reinforce train in all."""
     population: int = 20
     sample: int = 5
-    """evolution: how many live, how many compete to be a parent; reinforce: population is one lesson."""
+    brood: int = 1
+    """evolution: how many live, compete to be a parent, are bred at a time; reinforce: population is one lesson."""
     rank_epochs: int = 10
     """Epochs of the short training that ranks a cell."""
     precision: Precision = "auto"
     device: Device = "auto"
-    """Number format of the computation, and where."""
+    executor: Literal["local", "ray"] = "local"
+    workers: int = 1
+    """Number format and place; who trains candidates (docs/cluster.md), and how many at a time."""
 
     def __post_init__(self) -> None:
         for name in ("cells", "epochs", "skip_dropout"):
@@ -130,6 +133,8 @@ class SearchConfig:
             raise UserError("keep: pdarts goes in stages with fewer candidates each; give it, e.g. --keep 5 3")
         require(self.population >= 1, "population", self.population, "1 or more")
         require(self.sample >= 1, "sample", self.sample, "1 or more")
+        require(1 <= self.brood <= self.population, "brood", self.brood, f"1 to {self.population}, the population")
+        require(self.workers >= 1, "workers", self.workers, "1 or more")
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
         if self.strategy != "bats" and self.temperature is not None:
             raise UserError(f"temperature: {self.temperature} is for strategy bats; {self.strategy} has none")

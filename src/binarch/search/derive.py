@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from binarch.search.candidates import drawable
 from binarch.search.operations import EdgeOperations
 from binarch.spaces import Cell, Edge, Genotype
 
@@ -81,7 +82,7 @@ def random_genotype(candidates: tuple[str, ...], generator: torch.Generator, nod
     def draw(n: int) -> int:
         return int(torch.randint(n, (), generator=generator))
 
-    names = [name for name in candidates if name != "none"]
+    names = drawable(candidates)
 
     def cell() -> Cell:
         drawn = []

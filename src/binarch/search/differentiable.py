@@ -19,9 +19,10 @@ from binarch.data import Batches, Dataset, Images, derive_seed, split
 from binarch.runs import RunFolder
 from binarch.search.auxiliary_skip import auxiliary_skip_rate
 from binarch.search.beta_decay import beta_rate, beta_regularizer
-from binarch.search.candidates import SPLIT_SEED
 from binarch.search.config import SearchConfig
 from binarch.search.derive import derive_cell, entropy, one_hot, parameter_free, shrink
+from binarch.search.evaluation import SPLIT_SEED
+from binarch.search.executor import Executor
 from binarch.search.operations import EdgeOperations
 from binarch.search.second_order import sgd_steps, unrolled_gradient
 from binarch.search.skip_dropout import skip_dropout_rate
@@ -297,7 +298,9 @@ def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: R
     return genotype
 
 
-def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
+def propose(
+    config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, executor: Executor
+) -> dict[str, Genotype]:
     """One genotype per seed."""
     return {
         f"seed-{seed}": search_gradient(config, seed, dataset, folder.child(f"seed-{seed}"), display)

@@ -9,9 +9,11 @@ import torch
 
 from binarch.data import Dataset, derive_seed
 from binarch.runs import RunFolder
-from binarch.search.candidates import score
+from binarch.search.candidates import Candidates, drawable
 from binarch.search.config import SearchConfig
 from binarch.search.derive import random_genotype
+from binarch.search.evaluation import Job
+from binarch.search.executor import Executor
 from binarch.search.strategy import Strategy
 from binarch.spaces import Cell, Genotype
 from binarch.training import Display
@@ -35,33 +37,44 @@ class Model(Generic[T]):
 def evolve(
     draw: Callable[[torch.Generator], T],
     mutate: Callable[[T, torch.Generator], T],
-    evaluate: Callable[[int, T], float],
+    evaluate: Callable[[int, list[T]], list[float]],
     *,
     population: int,
     sample: int,
     models: int,
     seed: int,
+    brood: int = 1,
 ) -> list[Model[T]]:
     """Evaluate ``models`` models; return all of them in order.
 
     The first ``population`` are drawn. Then, again and again: ``sample`` members are drawn with replacement, the
     fittest of them has a mutated child, the child joins on the right, and the *oldest* member leaves on the left,
-    however fit it is. Model number i draws from a generator of its own, seeded by (seed, i): so the same fitnesses
-    give the same history, and a search that was stopped is continued by evaluating what is finished anew, that is,
-    reading it back.
+    however fit it is. With a ``brood`` above 1 (ours; the paper's workers breed whenever they are free) so many
+    children are bred from the same population before they all join and as many of the oldest leave.
+
+    ``evaluate(index, models)`` returns the fitnesses of models that do not depend on one another, the first of which
+    is number ``index``: the drawn ones, then one brood after the other. Model number i draws from a generator of its
+    own, seeded by (seed, i): so the same fitnesses give the same history, and a search that was stopped is continued
+    by evaluating what is finished anew, that is, reading it back.
     """
-    history: list[Model[T]] = []
-    living: deque[Model[T]] = deque(maxlen=population)  # the oldest leaves when one joins
-    for index in range(models):
+
+    def breed(index: int) -> tuple[T, int | None]:
         generator = torch.Generator().manual_seed(derive_seed(seed, "evolution", index))
         if index < population:
-            parent, what = None, draw(generator)
-        else:
-            drawn = torch.randint(len(living), (sample,), generator=generator).tolist()
-            fittest = max((living[at] for at in drawn), key=lambda model: model.fitness)
-            parent, what = fittest.index, mutate(fittest.what, generator)
-        history.append(Model(index, what, evaluate(index, what), parent))
-        living.append(history[-1])
+            return draw(generator), None
+        drawn = torch.randint(len(living), (sample,), generator=generator).tolist()
+        fittest = max((living[at] for at in drawn), key=lambda model: model.fitness)
+        return mutate(fittest.what, generator), fittest.index
+
+    history: list[Model[T]] = []
+    living: deque[Model[T]] = deque(maxlen=population)  # the oldest leaves when one joins
+    while len(history) < models:
+        first = len(history)
+        bred = [breed(index) for index in range(first, min(models, first + brood if first else population))]
+        fitnesses = evaluate(first, [what for what, _ in bred])
+        for index, ((what, parent), fitness) in enumerate(zip(bred, fitnesses, strict=True), first):
+            history.append(Model(index, what, fitness, parent))
+            living.append(history[-1])
     return history
 
 
@@ -87,36 +100,40 @@ def mutate_genotype(genotype: Genotype, candidates: tuple[str, ...], generator: 
             return genotype
         edges[slot] = replace(edges[slot], source=free[pick(len(free))])
     else:
-        names = [name for name in candidates if name != "none"]
+        names = drawable(candidates)
         edges[slot] = replace(edges[slot], primitive=names[pick(len(names))])
     nodes = (*cell.nodes[:node], (edges[0], edges[1]), *cell.nodes[node + 1 :])
     return replace(genotype, **{kind: Cell(nodes, cell.concat)})
 
 
-def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
+def propose(
+    config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, executor: Executor
+) -> dict[str, Genotype]:
     """The fittest of each seed's history, which stays in ``evolution-SEED.json``."""
-    candidates = config.build_space().candidates
+    names = config.build_space().candidates
     found = {}
     for seed in config.seed:
+        candidates = Candidates(f"Evolution, seed {seed}", config.candidates, folder, executor, display)
 
-        def fitness(index: int, genotype: Genotype, seed: int = seed) -> float:
-            display.say(f"Evolution, seed {seed}: model {index + 1} of {config.candidates}")
-            child = folder.child(f"seed-{seed}-model-{index:04d}")
-            return float(score(genotype, config, dataset, child, display)["validation_accuracy"])
+        def fitnesses(first: int, models: list[Genotype], seed: int = seed, of: Candidates = candidates) -> list[float]:
+            jobs = [Job(f"seed-{seed}-model-{index:04d}", model) for index, model in enumerate(models, first)]
+            return [record.validation_accuracy for record in of.scores(jobs)]
 
         history = evolve(
-            lambda generator: random_genotype(candidates, generator),
-            lambda genotype, generator: mutate_genotype(genotype, candidates, generator),
-            fitness,
+            lambda generator: random_genotype(names, generator),
+            lambda genotype, generator: mutate_genotype(genotype, names, generator),
+            fitnesses,
             population=min(config.population, config.candidates),
             sample=config.sample,
             models=config.candidates,
             seed=seed,
+            brood=config.brood,
         )
         rows = [
             {"index": m.index, "parent": m.parent, "fitness": m.fitness, "genotype": m.what.to_dict()} for m in history
         ]
         folder.write_json(f"evolution-{seed}.json", {"models": rows})
+        folder.child(f"seed-{seed}").write_json("result.json", {"search_seconds": candidates.seconds})
         found[f"seed-{seed}"] = max(history, key=lambda model: model.fitness).what
     return found
 

@@ -10,12 +10,15 @@ from binarch.data import Dataset, derive_seed
 from binarch.runs import RunFolder
 from binarch.search.config import SearchConfig
 from binarch.search.derive import random_genotype
+from binarch.search.executor import Executor
 from binarch.search.strategy import Strategy
 from binarch.spaces import Genotype
 from binarch.training import Display
 
 
-def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
+def propose(
+    config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, executor: Executor
+) -> dict[str, Genotype]:
     """``candidates`` draws for each seed."""
     found = {}
     for seed in config.seed:

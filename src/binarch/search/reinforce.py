@@ -6,9 +6,11 @@ import torch
 
 from binarch.data import Dataset, derive_seed
 from binarch.runs import RunFolder
-from binarch.search.candidates import score
+from binarch.search.candidates import Candidates, drawable
 from binarch.search.config import SearchConfig
 from binarch.search.controller import Controller, Decision, Learner
+from binarch.search.evaluation import Job
+from binarch.search.executor import Executor
 from binarch.search.strategy import Strategy
 from binarch.spaces import Cell, Edge, Genotype
 from binarch.training import Display
@@ -41,34 +43,46 @@ def genotype_of(choices: Sequence[int], names: Sequence[str]) -> Genotype:
     return Genotype(*cells)
 
 
-def propose(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> dict[str, Genotype]:
+def propose(
+    config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, executor: Executor
+) -> dict[str, Genotype]:
     """The best of each seed's models, which stay in ``reinforce-SEED.json``.
 
-    After every ``population`` models the controller learns. Drawing and learning depend on the seed and on the rewards
-    alone: a search that was stopped reads the finished trainings back and comes to the same controller.
+    ``population`` models are drawn and scored together, then the controller learns. Drawing and learning depend on the
+    seed and on the rewards alone: a search that was stopped reads the finished trainings back and comes to the same
+    controller.
     """
-    names = [name for name in config.build_space().candidates if name != "none"]
+    names = drawable(config.build_space().candidates)
     found = {}
     for seed in config.seed:
+        candidates = Candidates(f"Reinforce, seed {seed}", config.candidates, folder, executor, display)
         torch.manual_seed(derive_seed(seed, "controller"))
         learner = Learner(Controller(decisions(len(names))), CONTROLLER_LEARNING_RATE)
         rows: list[dict] = []
-        batch: list[tuple[tuple[int, ...], float]] = []
-        for index in range(config.candidates):
-            generator = torch.Generator().manual_seed(derive_seed(seed, "reinforce", index))
-            choices = learner.controller.sample(generator)
-            genotype = genotype_of(choices, names)
-            display.say(f"Reinforce, seed {seed}: model {index + 1} of {config.candidates}")
-            child = folder.child(f"seed-{seed}-model-{index:04d}")
-            reward = float(score(genotype, config, dataset, child, display)["validation_accuracy"])
-            rows.append({"index": index, "fitness": reward, "genotype": genotype.to_dict()})
-            batch.append((choices, reward))
-            if len(batch) == config.population:
-                learner.learn(batch)
-                batch = []
+        for first in range(0, config.candidates, config.population):
+            indices = range(first, min(first + config.population, config.candidates))
+            drawn = [learner.controller.sample(_generator(seed, index)) for index in indices]
+            records = candidates.scores(
+                [
+                    Job(f"seed-{seed}-model-{index:04d}", genotype_of(choices, names))
+                    for index, choices in zip(indices, drawn, strict=True)
+                ]
+            )
+            rows += [
+                {"index": index, "fitness": record.validation_accuracy, "genotype": record.genotype.to_dict()}
+                for index, record in zip(indices, records, strict=True)
+            ]
+            if len(drawn) == config.population:
+                learner.learn(list(zip(drawn, (record.validation_accuracy for record in records), strict=True)))
         folder.write_json(f"reinforce-{seed}.json", {"models": rows})
+        folder.child(f"seed-{seed}").write_json("result.json", {"search_seconds": candidates.seconds})
         found[f"seed-{seed}"] = Genotype.from_dict(max(rows, key=lambda row: row["fitness"])["genotype"])
     return found
+
+
+def _generator(seed: int, index: int) -> torch.Generator:
+    """Model number ``index`` draws from a generator of its own."""
+    return torch.Generator().manual_seed(derive_seed(seed, "reinforce", index))
 
 
 REINFORCE = Strategy("reinforce", "an LSTM controller taught by PPO, with short trainings (NASNet, 2018)", propose)

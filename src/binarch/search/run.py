@@ -6,13 +6,17 @@ from binarch.data import Dataset
 from binarch.models import costs
 from binarch.runs import RunFolder, to_plain, write_atomic
 from binarch.search.bats import BATS
-from binarch.search.candidates import candidate_binarize, candidate_network, score
+from binarch.search.candidates import Candidates
 from binarch.search.config import SearchConfig
 from binarch.search.darts import DARTS, DARTS_SECOND
+from binarch.search.evaluation import Evaluator, Job, candidate_binarize, candidate_network
 from binarch.search.evolution import EVOLUTION
+from binarch.search.executor import Executor, InProcess
+from binarch.search.local_pool import LocalPool
 from binarch.search.partial import check_width
 from binarch.search.pdarts import PDARTS
 from binarch.search.random import RANDOM
+from binarch.search.ray_tasks import RayTasks
 from binarch.search.reinforce import REINFORCE
 from binarch.spaces import Genotype
 from binarch.training import Display
@@ -23,24 +27,26 @@ STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, DARTS_SECOND
 def search(
     config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, *, resume: bool = False
 ) -> Genotype:
-    """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued."""
+    """Search and return the chosen genotype; with ``resume`` a folder that was begun is continued.
+
+    ``result.json`` tells the cost: ``search_seconds`` of computation until the proposals were there (all seeds; with
+    random cells, whose search is their ranking, until they were ranked) and ``rank_seconds`` of the ranking besides.
+    With several workers these are the sums of what each has spent.
+    """
     check_width(config.build_space(), config.channels, config.partial)
     settings = {"verb": "search", **to_plain(config), "found": dataset.identity()}
-    folder.claim(settings, resume=resume, defaults=to_plain(SearchConfig()))
-    if folder.has("result.json"):
-        return Genotype.load(folder / "genotype.json")
     display = display.into(folder / "log.txt")
-    found = STRATEGIES[config.strategy].propose(config, dataset, folder, display)
-    result: dict[str, Any] = {}
-    if len(found) == 1:
-        name = next(iter(found))
-    else:
-        name, result = _rank(found, config, dataset, folder, display)
+    with make_executor(config, dataset, folder, display) as executor:
+        folder.claim(settings, resume=resume, defaults=to_plain(SearchConfig()))
+        if folder.has("result.json"):
+            return Genotype.load(folder / "genotype.json")
+        found = STRATEGIES[config.strategy].propose(config, dataset, folder, display, executor)
+        name, result = _choose(found, config, Candidates("Ranking", len(found), folder, executor, display))
     for seed in found:
         child = folder.child(seed)
         if child.has("result.json"):
             rows = child.read_json("result.json")
-            result["search_seconds"] = round(result.get("search_seconds", 0.0) + rows["search_seconds"], 1)
+            result["search_seconds"] = round(result["search_seconds"] + rows["search_seconds"], 1)
             if seed == name:
                 result |= {key: value for key, value in rows.items() if key.endswith("_validation_accuracy")}
                 folder.write_metrics(child.metrics())
@@ -54,16 +60,20 @@ def search(
     return genotype
 
 
-def _rank(
-    found: dict[str, Genotype], config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display
-) -> tuple[str, dict[str, Any]]:
-    """Train every proposal briefly and name the best by validation accuracy (the test set stays closed)."""
-    rows = []
-    for index, (name, genotype) in enumerate(found.items()):
-        display.say(f"Ranking {name} ({index + 1} of {len(found)})")
-        rows.append({"name": name, **score(genotype, config, dataset, folder.child(f"rank-{name}"), display)})
+def make_executor(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> Executor:
+    """Who evaluates the candidates of the search in ``folder``."""
+    evaluate = Evaluator(config, dataset, folder.path)
+    if config.executor == "ray":
+        return RayTasks(evaluate, config.workers)
+    return LocalPool(evaluate, config.workers) if config.workers > 1 else InProcess(evaluate, display)
+
+
+def _choose(found: dict[str, Genotype], config: SearchConfig, candidates: Candidates) -> tuple[str, dict[str, Any]]:
+    """The name of the only proposal, or of the best by a short training of each (the test set stays closed)."""
+    if len(found) == 1:
+        return next(iter(found)), {"search_seconds": 0.0}
+    records = candidates.scores([Job(f"rank-{name}", genotype) for name, genotype in found.items()])
+    rows = [{"name": name, **record.to_dict()} for name, record in zip(found, records, strict=True)]
     rows.sort(key=lambda row: -row["validation_accuracy"])
-    return rows[0]["name"], {
-        "candidates": rows,
-        "rank_seconds": round(sum(row["seconds"] for row in rows), 1),
-    }
+    spent = "search_seconds" if config.strategy == "random" else "rank_seconds"
+    return rows[0]["name"], {"candidates": rows, "search_seconds": 0.0, spent: candidates.seconds}
