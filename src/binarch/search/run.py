@@ -4,7 +4,7 @@ from typing import Any
 
 from binarch.data import Dataset
 from binarch.models import costs
-from binarch.runs import RunFolder, to_plain, write_atomic
+from binarch.runs import RunFolder, to_plain
 from binarch.search.bats import BATS
 from binarch.search.candidates import candidate_binarize, candidate_network, score
 from binarch.search.config import SearchConfig
@@ -26,7 +26,7 @@ def search(
     config.build_space().check(config.channels)
     folder.claim({"verb": "search", **to_plain(config), "found": dataset.identity()}, resume=resume)
     if folder.has("result.json"):
-        return Genotype.load(folder / "genotype.json")
+        return folder.ranks.told(lambda: Genotype.load(folder / "genotype.json"))
     display = display.into(folder / "log.txt")
     found = STRATEGIES[config.strategy].propose(config, dataset, folder, display)
     result: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def search(
                 result |= {key: value for key, value in rows.items() if key.endswith("_validation_accuracy")}
                 folder.write_metrics(child.metrics())
                 for epoch in sorted((child / "genotypes").glob("*.json")):
-                    write_atomic(folder / "genotypes" / epoch.name, epoch.read_bytes())
+                    folder.write(f"genotypes/{epoch.name}", epoch.read_bytes())
     genotype = found[name]
     network = candidate_network(config).build(genotype, len(dataset.classes), candidate_binarize(config))
     result |= {"selected": name, "costs": costs(network, dataset.image_size).to_dict()}
