@@ -78,9 +78,9 @@ def search_task(ranks: Ranks, dataset: Dataset, strategy: str) -> tuple[Task, nn
     return task, task.supernet
 
 
-def train_task(ranks: Ranks, dataset: Dataset, optimizer: str) -> tuple[Task, nn.Module]:
+def train_task(ranks: Ranks, dataset: Dataset) -> tuple[Task, nn.Module]:
     network = replace(TRAIN.network, space="darts")
-    config = replace(TRAIN, network=network, binarize=("none",), drop_path=0.0, optimizer=optimizer, clip=0.5)
+    config = replace(TRAIN, network=network, binarize=("none",), drop_path=0.0, optimizer="sgd", clip=0.5)
     parts = (dataset.train, dataset.train.subset(torch.arange(0)))
     fabric = make_fabric("cpu", "32", ranks)
     task = _TrainTask(config, 0, PUBLISHED["darts-v2"].genotype, dataset, parts, fabric, ranks, None)
@@ -201,12 +201,11 @@ def main(out: Path) -> None:
         told["steps"] = {
             "first order": compared(lambda ranks: search_task(ranks, dataset, "darts"), ranks),
             "second order": compared(lambda ranks: search_task(ranks, dataset, "darts-second"), ranks),
-            "sgd": compared(lambda ranks: train_task(ranks, dataset, "sgd"), ranks),
-            "adamw": compared(lambda ranks: train_task(ranks, dataset, "adamw"), ranks),
+            "training": compared(lambda ranks: train_task(ranks, dataset), ranks),
         }
-        for name, config, at in (("bats", SEARCH, 6), ("second", second, 1)):
-            told[name] = searched(ranks, dataset, RunFolder(out / name, ranks), config)
-            told[f"{name} stopped"] = searched(ranks, dataset, RunFolder(out / f"{name}-stopped", ranks), config, at)
+        told["bats"] = searched(ranks, dataset, RunFolder(out / "bats", ranks), SEARCH)
+        told["bats stopped"] = searched(ranks, dataset, RunFolder(out / "stopped", ranks), SEARCH, at=6)
+        told["second"] = searched(ranks, dataset, RunFolder(out / "second", ranks), second)
         folder = RunFolder(out / "train", ranks)
         again = lambda: train(PUBLISHED["pdarts"].genotype, TRAIN, dataset, folder, QUIET, resume=True)  # noqa: E731
         told["train stopped"] = stopped(CellNetwork, 2, again, here=ranks.first)
