@@ -18,6 +18,7 @@ from binarch.errors import UserError, choose
 from binarch.help import verb_help
 from binarch.models import MODELS, NetworkConfig, costs, find_architecture
 from binarch.nn import SCHEMES, Binarize
+from binarch.ranks import Ranks
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
 from binarch.reproduce import reproduce_figures, reproduce_table1, reproduce_table2
@@ -237,8 +238,11 @@ def _demo(args: Demo, display: Display) -> None:
 
 def _search(args: Search, display: Display) -> None:
     dataset = load(args.config.data)
-    folder = RunFolder(args.output.out)
+    folder = RunFolder(args.output.out, Ranks.started())
     genotype = search(args.config, dataset, folder, display, resume=args.output.resume == "auto")
+    found = folder.read_json("result.json")
+    if not folder.ranks.first:
+        return
     save_drawing(genotype, folder / "cells.svg", args.config.space)
     report = write_report(folder.path)
     result = {
@@ -246,14 +250,16 @@ def _search(args: Search, display: Display) -> None:
         "drawing": str(folder / "cells.svg"),
         "report": str(report),
     }
-    _print({**_summary(folder.read_json("result.json")), **result}, args.output.json)
+    _print({**_summary(found), **result}, args.output.json)
 
 
 def _train(args: Train, display: Display) -> None:
     arch = find_architecture(args.arch)
     dataset = load(args.config.data)
-    folder = RunFolder(args.output.out)
+    folder = RunFolder(args.output.out, Ranks.started())
     result = train(arch, args.config, dataset, folder, display, resume=args.output.resume == "auto")
+    if not folder.ranks.first:
+        return
     if not isinstance(arch, str):
         save_drawing(arch, folder / "cells.svg", args.config.network.space)
     report = write_report(folder.path)
@@ -404,6 +410,10 @@ VERBS: dict[str, tuple[type, Callable[[Any, Display], None]]] = {
 }
 
 
+#: Verbs whose work several ranks can share.
+SHARED = ("search", "train")
+
+
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of ``result.json`` without its long parts."""
     return {name: value for name, value in result.items() if not isinstance(value, list)}
@@ -497,12 +507,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
-    display = Display()
+    ranks = Ranks.started()
+    display = Display(silent=not ranks.first)
     try:
         verb = choose("verb", arguments[0], VERBS)
-        VERBS[verb][1](_parse(verb, arguments[1:]), display)
+        if ranks.world > 1 and verb not in SHARED:
+            raise UserError(f"{verb}: cannot be shared by {ranks.world} ranks; start it without torchrun")
+        with ranks.joined():
+            VERBS[verb][1](_parse(verb, arguments[1:]), display)
     except UserError as error:
-        display.say(f"binarch: {error}")
+        Display().say(f"binarch: {error}")
         sys.exit(2)
     except (Interrupted, KeyboardInterrupt) as error:
         how = "" if verb == "reproduce" else " with --resume auto"

@@ -31,6 +31,7 @@ import torch
 from cattrs import Converter
 
 from binarch.errors import UserError
+from binarch.ranks import ALONE, Ranks
 
 T = TypeVar("T")
 #: Settings that say where a run reads and computes, not what: they may differ when it is continued.
@@ -67,10 +68,14 @@ def read_json(path: Path) -> Any:
 
 
 class RunFolder:
-    """One run's folder on disk; creates nothing until something is written."""
+    """One run's folder on disk; creates nothing until something is written.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+    Where several ranks share a run, the first one writes and reads, and the others are told what it read. So all take
+    the same decisions, none waits for a file, and only the first one needs the disk. All ranks must read alike.
+    """
+
+    def __init__(self, path: Path | str, ranks: Ranks = ALONE) -> None:
+        self.path, self.ranks = Path(path), ranks
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -83,17 +88,20 @@ class RunFolder:
         A folder that holds a run is touched only with ``resume``, and only if its settings are the same (but for
         those of :data:`WHERE`): anything else is a :class:`UserError`, before a byte is written.
         """
+        self.ranks.told(lambda: self._claim(config, resume, defaults or {}))
+
+    def _claim(self, config: Mapping[str, Any], resume: bool, defaults: Mapping[str, Any]) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
-        if not self.has("config.json"):
-            self.write_json("env.json", environment())
+        if not (self / "config.json").is_file():
+            self.write_json("env.json", {**environment(), "ranks": self.ranks.world})
             self.write_json("config.json", config)
             return
         if not resume:
             raise UserError(
                 f"--out {self.path}: holds a run already; add --resume auto to continue it, or give another folder"
             )
-        before = {**_flatten(json.loads(json.dumps(defaults or {}))), **_flatten(self.read_json("config.json"))}
+        before = {**_flatten(json.loads(json.dumps(defaults))), **_flatten(read_json(self / "config.json"))}
         for name, value in _flatten(json.loads(json.dumps(config))).items():
             if before.get(name) != value and name.rpartition(".")[2] not in WHERE:
                 raise UserError(
@@ -103,48 +111,59 @@ class RunFolder:
 
     def child(self, name: str) -> "RunFolder":
         """A run inside this run, e.g. one seed of several."""
-        return RunFolder(self.path / name)
+        return RunFolder(self.path / name, self.ranks)
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write the file ``name``, atomically."""
+        if self.ranks.first:
+            write_atomic(self / name, content)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write ``value`` as readable JSON, atomically."""
-        write_atomic(self / name, json.dumps(value, indent=1) + "\n")
+        self.write(name, json.dumps(value, indent=1) + "\n")
 
     def read_json(self, name: str) -> Any:
         """Read one of the folder's JSON files."""
-        return read_json(self / name)
+        return self.ranks.told(lambda: read_json(self / name))
 
     def has(self, name: str) -> bool:
         """Whether the file ``name`` exists in the folder."""
-        return (self / name).is_file()
+        return self.ranks.told((self / name).is_file)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All epochs recorded so far; empty before the first."""
-        if not self.has("metrics.jsonl"):
-            return []
-        return [json.loads(line) for line in (self / "metrics.jsonl").read_text().splitlines() if line]
+        return self.ranks.told(lambda: _rows(self / "metrics.jsonl"))
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Replace the record of epochs (atomic, so a resumed run never shows an epoch twice)."""
-        write_atomic(self / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        self.write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write ``last.ckpt``: tensors and plain containers only, so it loads without pickle's powers."""
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        write_atomic(self / "last.ckpt", buffer.getvalue())
+        if self.ranks.first:
+            buffer = io.BytesIO()
+            torch.save(dict(state), buffer)
+            write_atomic(self / "last.ckpt", buffer.getvalue())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Read ``last.ckpt``, or ``None`` where there is none."""
-        if not self.has("last.ckpt"):
-            return None
-        try:
-            state = torch.load(self / "last.ckpt", map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise UserError(
-                f"{self / 'last.ckpt'}: cannot be read ({type(error).__name__}); "
-                "delete it to start over, or give another --out"
-            ) from None
-        return dict(state)
+        return self.ranks.told(lambda: _checkpoint(self / "last.ckpt"))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line] if path.is_file() else []
+
+
+def _checkpoint(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be read ({type(error).__name__}); delete it to start over, or give another --out"
+        ) from None
+    return dict(state)
 
 
 def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -118,7 +118,7 @@ def expected(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[
     """What the plain executor finds."""
     folder = RunFolder(tmp_path_factory.mktemp("plain"))
     torch.set_num_threads(1)
-    with InProcess(Evaluator(TINY, digits, folder.path), quiet()) as executor:
+    with InProcess(Evaluator(TINY, digits, folder), quiet()) as executor:
         return found(Candidates("Plain", 2, folder, executor, quiet()).scores(jobs(2)))
 
 
@@ -139,7 +139,7 @@ def test_records_come_in_the_order_of_the_jobs_whoever_is_first(tmp_path: Path) 
 def test_without_a_shared_folder_the_record_comes_back_all_the_same(
     expected: list[dict], digits: Dataset, tmp_path: Path
 ) -> None:
-    with InProcess(Evaluator(TINY, digits, tmp_path / "not here"), quiet()) as executor:
+    with InProcess(Evaluator(TINY, digits, RunFolder(tmp_path / "not here")), quiet()) as executor:
         assert found(Candidates("Pool", 1, RunFolder(tmp_path), executor, quiet()).scores(jobs(1))) == expected[:1]
     assert [file.name for file in tmp_path.iterdir()] == ["job-0"]
     assert [file.name for file in (tmp_path / "job-0").iterdir()] == ["record.json"]
@@ -191,7 +191,7 @@ def test_a_job_that_ends_every_worker_is_given_up(digits: Dataset, tmp_path: Pat
 
     with (
         meanwhile(kill_all),
-        LocalPool(Evaluator(LONG, digits, tmp_path), 1) as executor,
+        LocalPool(Evaluator(LONG, digits, RunFolder(tmp_path)), 1) as executor,
         pytest.raises(UserError, match=r"job-0 ended its worker 3 times .*by signal 9.*--resume auto"),
     ):
         list(executor.records(jobs(1)))
@@ -203,7 +203,7 @@ def test_mistakes_in_a_worker_are_raised_here_and_ctrl_c_saves_there(digits: Dat
         os.kill(os.getpid(), signal.SIGINT)
 
     (tmp_path / "job-0").write_text("")
-    with LocalPool(Evaluator(replace(LONG, rank_epochs=500), digits, tmp_path), 1) as executor:
+    with LocalPool(Evaluator(replace(LONG, rank_epochs=500), digits, RunFolder(tmp_path)), 1) as executor:
         with pytest.raises(UserError, match="job-0: is a file"):
             list(executor.records(jobs(1)))
         with pytest.raises(Interrupted), meanwhile(press):
@@ -258,7 +258,7 @@ def test_ray_starts_here_and_sends_the_records_back(
     import ray
 
     alone.setenv("RAY_ADDRESS", "local")  # not the cluster of somebody else on this machine
-    with RayTasks(Evaluator(TINY, digits, tmp_path / "not here"), 1) as executor:
+    with RayTasks(Evaluator(TINY, digits, RunFolder(tmp_path / "not here")), 1) as executor:
         assert not ray.is_initialized()
         assert found(Candidates("Ray", 2, RunFolder(tmp_path), executor, quiet()).scores(jobs(2))) == expected
         (tmp_path / "not here").mkdir()

@@ -75,7 +75,9 @@ class _SearchTask(Task):
         )
         self.epochs, self.steps = self.stage.epochs, min(len(self.weight_batches), len(self.alpha_batches))
         self.batch_size = self.weight_batches.batch_size
-        self.fabric = fabric
+        self.fabric, self.ranks = fabric, folder.ranks
+        for batches in (self.weight_batches, self.alpha_batches):
+            self.ranks.check_batch(batches.batch_size)
         self.supernet = self._supernet(names)
         self.weights = self.supernet.weight_parameters()
         sgd = torch.optim.SGD(self.weights, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
@@ -128,6 +130,7 @@ class _SearchTask(Task):
         loss = self._alpha_loss(epoch, step)
         self.adam.zero_grad()
         self.fabric.backward(loss)
+        self._sum_gradients(self.supernet.architecture_parameters(), self.alpha_batches)
         self.adam.step()
 
     def _unrolled_alpha_step(self, epoch: int, step: int) -> None:
@@ -135,12 +138,13 @@ class _SearchTask(Task):
         self.supernet.learn("both")
         alphas = self.supernet.architecture_parameters()
         gradients = unrolled_gradient(
-            lambda: self._loss(self.weight_batches, epoch, step),
-            lambda: self._alpha_loss(epoch, step),
+            lambda: self._loss(self.weight_batches, epoch, step) * self._share(self.weight_batches),
+            lambda: self._alpha_loss(epoch, step) * self._share(self.alpha_batches),
             self.weights,
             alphas,
             sgd_steps(self.sgd, self.weights),
             _rate(self.config, (epoch + step / self.steps) / self.epochs),
+            self.ranks.sum,
         )
         for parameter, gradient in zip(alphas, gradients, strict=True):
             parameter.grad = gradient
@@ -153,13 +157,24 @@ class _SearchTask(Task):
             return loss
         return loss + weight * beta_regularizer([self.supernet.alphas_normal, self.supernet.alphas_reduce])
 
-    def _loss(self, batches: Batches, epoch: int, step: int) -> Tensor:
+    def _share(self, batches: Batches) -> float:
+        return self.ranks.share(batches.batch_size)
+
+    def _sum_gradients(self, parameters: list[nn.Parameter], batches: Batches) -> None:
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.ranks.sum_(gradients, self._share(batches))
+
+    def _part(self, batches: Batches, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         x, y = batches.get(epoch, step)
+        return self.ranks.part(x), self.ranks.part(y)
+
+    def _loss(self, batches: Batches, epoch: int, step: int) -> Tensor:
+        x, y = self._part(batches, epoch, step)
         return functional.cross_entropy(self.network(x.contiguous(memory_format=torch.channels_last)), y)
 
     def _weight_step(self, epoch: int, step: int) -> Tensor:
         self.supernet.learn("weights")
-        x, y = self.weight_batches.get(epoch, step)
+        x, y = self._part(self.weight_batches, epoch, step)
         rate = _rate(self.config, (epoch + step / self.steps) / self.epochs)
         for group in self.sgd.param_groups:
             group["lr"] = rate
@@ -167,6 +182,7 @@ class _SearchTask(Task):
         loss = functional.cross_entropy(logits, y)
         self.sgd.zero_grad()
         self.fabric.backward(loss)
+        self._sum_gradients(self.weights, self.weight_batches)
         nn.utils.clip_grad_norm_(self.weights, self.config.clip)
         self.sgd.step()
         correct = (logits.detach().argmax(1) == y).sum()
@@ -186,7 +202,7 @@ class _SearchTask(Task):
         genotype, shares, operations = self.genotype(), self.supernet.shares(), self.supernet.operations
         done = sum(stage.epochs for stage in self.config.stages[: self.index])
         self.folder.write_json(f"genotypes/epoch_{done + epoch:03d}.json", genotype.to_dict())
-        score = evaluate(self.network, self.validation, self.dataset)
+        score = evaluate(self.network, self.validation, self.dataset, ranks=self.ranks)
         return {
             "phase": "search",
             "seed": self.seed,
@@ -234,7 +250,7 @@ class _SearchTask(Task):
             one_hot(genotype.normal, operations["normal"], self.supernet.alphas_normal),
             one_hot(genotype.reduce, operations["reduce"], self.supernet.alphas_reduce),
         )
-        return evaluate(self.network, self.validation, self.dataset, mixture=mixture).accuracy
+        return evaluate(self.network, self.validation, self.dataset, ranks=self.ranks, mixture=mixture).accuracy
 
     def state(self) -> dict[str, Any]:
         return {
@@ -273,8 +289,8 @@ def halves(dataset: Dataset, fabric: Fabric) -> tuple[Images, Images]:
 def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: RunFolder, display: Display) -> Genotype:
     """Run one seed of a gradient search in its own folder; a finished one is read back."""
     if folder.has("result.json"):
-        return Genotype.load(folder / "genotype.json")
-    fabric = make_fabric(config.device, config.precision)
+        return folder.ranks.told(lambda: Genotype.load(folder / "genotype.json"))
+    fabric = make_fabric(config.device, config.precision, folder.ranks)
     parts = halves(dataset, fabric)
 
     def build(index: int) -> Any:

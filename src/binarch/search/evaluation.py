@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, final
 
@@ -70,14 +69,14 @@ class Record:
 class Evaluator:
     """Trains one candidate briefly on one half of the images and scores it on the other (the test set stays closed).
 
-    It is all that a worker needs, and is sent to each whole: settings, training images, the path of the search's run
-    folder. Where that folder is reachable, a candidate is trained in a child of it: one that was begun is continued
-    from its checkpoint, a finished one read back. Where it is not (another machine without a shared file system) the
-    training leaves nothing behind but the record that is returned.
+    It is all that a worker needs, and is sent to each whole: settings, training images, the search's run folder. Where
+    that folder is reachable, a candidate is trained in a child of it: one that was begun is continued from its
+    checkpoint, a finished one read back. Where it is not (another machine without a shared file system) the training
+    leaves nothing behind but the record that is returned.
     """
 
-    def __init__(self, config: SearchConfig, dataset: Dataset, folder: Path) -> None:
-        self.config, self.folder = config, folder.absolute()
+    def __init__(self, config: SearchConfig, dataset: Dataset, folder: RunFolder) -> None:
+        self.config, self.folder = config, RunFolder(folder.path.absolute(), folder.ranks)
         self.dataset = Dataset(dataset.name, dataset.classes, dataset.train, dataset.mean, dataset.std, None)
 
     def __call__(self, job: Job, display: Display) -> Record:
@@ -103,8 +102,8 @@ class Evaluator:
 
     @contextmanager
     def _run_folder(self) -> Iterator[RunFolder]:
-        if self.folder.is_dir():
-            yield RunFolder(self.folder)
+        if self.folder.ranks.told(self.folder.path.is_dir):
+            yield self.folder
         else:
             with TemporaryDirectory(prefix="binarch-") as scratch:
                 yield RunFolder(scratch)

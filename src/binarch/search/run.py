@@ -3,8 +3,9 @@
 from typing import Any
 
 from binarch.data import Dataset
+from binarch.errors import UserError
 from binarch.models import costs
-from binarch.runs import RunFolder, to_plain, write_atomic
+from binarch.runs import RunFolder, to_plain
 from binarch.search.bats import BATS
 from binarch.search.candidates import Candidates
 from binarch.search.config import SearchConfig
@@ -39,7 +40,7 @@ def search(
     with make_executor(config, dataset, folder, display) as executor:
         folder.claim(settings, resume=resume, defaults=to_plain(SearchConfig()))
         if folder.has("result.json"):
-            return Genotype.load(folder / "genotype.json")
+            return folder.ranks.told(lambda: Genotype.load(folder / "genotype.json"))
         found = STRATEGIES[config.strategy].propose(config, dataset, folder, display, executor)
         name, result = _choose(found, config, Candidates("Ranking", len(found), folder, executor, display))
     for seed in found:
@@ -51,7 +52,7 @@ def search(
                 result |= {key: value for key, value in rows.items() if key.endswith("_validation_accuracy")}
                 folder.write_metrics(child.metrics())
                 for epoch in sorted((child / "genotypes").glob("*.json")):
-                    write_atomic(folder / "genotypes" / epoch.name, epoch.read_bytes())
+                    folder.write(f"genotypes/{epoch.name}", epoch.read_bytes())
     genotype = found[name]
     network = candidate_network(config).build(genotype, len(dataset.classes), candidate_binarize(config))
     result |= {"selected": name, "costs": costs(network, dataset.image_size).to_dict()}
@@ -62,7 +63,12 @@ def search(
 
 def make_executor(config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display) -> Executor:
     """Who evaluates the candidates of the search in ``folder``."""
-    evaluate = Evaluator(config, dataset, folder.path)
+    evaluate = Evaluator(config, dataset, folder)
+    if folder.ranks.world > 1 and (config.executor, config.workers) != ("local", 1):
+        raise UserError(
+            f"workers: {config.workers} with executor {config.executor} is not possible under torchrun, whose ranks "
+            "train every candidate together; use --executor local --workers 1, or start without torchrun"
+        )
     if config.executor == "ray":
         return RayTasks(evaluate, config.workers)
     return LocalPool(evaluate, config.workers) if config.workers > 1 else InProcess(evaluate, display)

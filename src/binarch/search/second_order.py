@@ -16,6 +16,7 @@ def unrolled_gradient(
     alphas: Sequence[Tensor],
     steps: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     rate: float,
+    total: Callable[[Sequence[Tensor]], Sequence[Tensor]] = tuple,
 ) -> list[Tensor]:
     r"""The gradient of the validation loss after one step of the weights, with respect to the alphas.
 
@@ -30,21 +31,23 @@ def unrolled_gradient(
     has no part in the difference; the clip of the real step is ignored, as there. ``weights`` and ``alphas`` are leaves
     that ask for gradients; weights are put back bit for bit from copies (the public code adds, and drifts). Four passes
     forward and backward, of the five of a whole step.
+
+    ``total`` sums gradients over the ranks that share a step; each gives its losses times its share of the batch.
     """
     start = [weight.detach().clone() for weight in weights]
-    gradients = torch.autograd.grad(training_loss(), weights)
+    gradients = total(torch.autograd.grad(training_loss(), weights))
     try:
         _move(weights, start, steps(gradients), -rate)
-        found = torch.autograd.grad(validation_loss(), [*alphas, *weights])
+        found = total(torch.autograd.grad(validation_loss(), [*alphas, *weights]))
         direct, along = list(found[: len(alphas)]), found[len(alphas) :]
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in along]))
         if not norm > 0:
             return direct
         distance = float(DISTANCE / norm)
         _move(weights, start, along, distance)
-        ahead = torch.autograd.grad(training_loss(), alphas)
+        ahead = total(torch.autograd.grad(training_loss(), alphas))
         _move(weights, start, along, -distance)
-        behind = torch.autograd.grad(training_loss(), alphas)
+        behind = total(torch.autograd.grad(training_loss(), alphas))
     finally:
         _move(weights, start, start, 0.0)
     answers = [(plus - minus) / (2 * distance) for plus, minus in zip(ahead, behind, strict=True)]

@@ -1,4 +1,4 @@
-"""Where and in which precision a run computes: Lightning Fabric for one device."""
+"""Where and in which precision a run computes: Lightning Fabric for the one device of a process."""
 
 from typing import Literal
 
@@ -6,13 +6,14 @@ import torch
 from lightning_fabric import Fabric
 
 from binarch.errors import UserError
+from binarch.ranks import ALONE, Ranks
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32", "bf16"]
 
 
-def make_fabric(device: Device, precision: Precision) -> Fabric:
-    """One device, ready.
+def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> Fabric:
+    """One device, ready; of several ranks on one machine each takes the GPU of its local number.
 
     ``auto`` takes the GPU where there is one. In ``auto`` precision a GPU computes in bfloat16 with float32 weights,
     a CPU in float32 (bfloat16 pays only on processors with AVX512-BF16 or AMX: ask for it there). bfloat16 holds
@@ -23,4 +24,14 @@ def make_fabric(device: Device, precision: Precision) -> Fabric:
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if precision == "auto":
         precision = "bf16" if accelerator == "cuda" else "32"
-    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+    devices: int | list[int] = 1
+    if accelerator == "cuda" and ranks.world > 1:
+        if ranks.local >= torch.cuda.device_count():
+            raise UserError(
+                f"--nproc-per-node: rank {ranks.rank} finds no GPU of its own, this machine has "
+                f"{torch.cuda.device_count()}; start as many ranks, or give --device cpu"
+            )
+        devices = [ranks.local]
+    return Fabric(
+        accelerator=accelerator, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
+    )

@@ -19,18 +19,23 @@ from rich.progress import (
 
 @final
 class Display:
-    """Prints to standard error (results go to standard output) and, where given, to the run's ``log.txt``."""
+    """Prints to standard error (results go to standard output) and, where given, to the run's ``log.txt``.
 
-    def __init__(self, log: Path | None = None, console: Console | None = None) -> None:
+    A ``silent`` one does neither: ranks other than the first have one.
+    """
+
+    def __init__(self, log: Path | None = None, console: Console | None = None, *, silent: bool = False) -> None:
         self.console = Console(stderr=True, highlight=False) if console is None else console
-        self.log = log
+        self.log, self.silent = log, silent
 
     def into(self, log: Path) -> "Display":
         """The same display, writing to another log."""
-        return Display(log, self.console)
+        return Display(log, self.console, silent=self.silent)
 
     def say(self, text: str) -> None:
         """Print one line and keep it."""
+        if self.silent:
+            return
         self.console.print(text, markup=False, soft_wrap=True)
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +54,7 @@ class Display:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        hidden = not self.console.is_terminal
+        hidden = self.silent or not self.console.is_terminal
         with Progress(*columns, console=self.console, transient=True, disable=hidden) as progress:
             yield Bar(progress, progress.add_task(title, total=total, completed=done, note=""))
 

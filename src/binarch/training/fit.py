@@ -11,7 +11,8 @@ from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batch
 from binarch.errors import UserError
 from binarch.models import Architecture, CellNetwork, costs
 from binarch.nn import parameter_groups, settle
-from binarch.runs import RunFolder, to_plain, write_atomic
+from binarch.ranks import Ranks
+from binarch.runs import RunFolder, to_plain
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
@@ -36,6 +37,7 @@ class _TrainTask(Task):
         dataset: Dataset,
         parts: tuple[Images, Images],
         fabric: Fabric,
+        ranks: Ranks,
         weights: dict[str, Tensor] | None,
     ) -> None:
         stage = config.stages[index]
@@ -53,15 +55,16 @@ class _TrainTask(Task):
             config.augment,
         )
         self.epochs, self.steps, self.batch_size = stage.epochs, len(self.batches), self.batches.batch_size
+        ranks.check_batch(self.batch_size)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size, weights)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self.plain, _optimizer(self.plain, config, stage))
         self.health = Health(self.plain)
-        self.fabric = fabric
+        self.fabric, self.ranks = fabric, ranks
 
     def step(self, epoch: int, step: int) -> Tensor:
-        x, y = self.batches.get(epoch, step)
+        x, y = (self.ranks.part(part) for part in self.batches.get(epoch, step))
         rate = self.schedule.at(self.stage.learning_rate, (epoch + step / self.steps) / self.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["step_scale"]
@@ -76,6 +79,7 @@ class _TrainTask(Task):
             total = loss + self.config.auxiliary_weight * beside
         self.optimizer.zero_grad()
         self.fabric.backward(total)
+        self.ranks.sum_([*_gradients(self.plain), *_statistics(self.plain)], self.ranks.share(self.batch_size))
         nn.utils.clip_grad_norm_(self.plain.parameters(), self.config.clip)
         self.optimizer.step()
         settle(self.plain)
@@ -85,7 +89,7 @@ class _TrainTask(Task):
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
         row = _record(self.config, self.index, epoch, sums)
         row["lr"] = self.schedule.at(self.stage.learning_rate, epoch / self.epochs)
-        row |= _judge(self.network, self.validation, self.dataset, self.config.loss)
+        row |= _judge(self.network, self.validation, self.dataset, self.config.loss, self.ranks)
         row |= self.health.row(self._looked_at())
         self.health.begin_epoch()
         return row
@@ -115,8 +119,9 @@ class _MiningTask(Task):
 
     def __init__(
         self, config: TrainConfig, index: int, arch: Architecture, dataset: Dataset, parts: tuple[Images, Images],
-        fabric: Fabric, weights: dict[str, Tensor],
+        fabric: Fabric, ranks: Ranks, weights: dict[str, Tensor],
     ) -> None:  # fmt: skip
+        self.ranks = ranks
         self.index, self.title, self.epochs = index, config.stages[index].name, config.stages[index].epochs
         self.config, self.dataset, self.validation = config, dataset, parts[1]
         seed = derive_seed(config.seed, "mining")
@@ -137,7 +142,7 @@ class _MiningTask(Task):
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
         row = _record(self.config, self.index, epoch, sums)
         row |= {"edges": self.miner.edges, "actions_kept": self.miner.kept / self.miner.tried}
-        return row | _judge(self.plain, self.validation, self.dataset, self.config.loss)
+        return row | _judge(self.plain, self.validation, self.dataset, self.config.loss, self.ranks)
 
     def state(self) -> dict[str, Any]:
         return {"network": self.plain.state_dict(), "miner": self.miner.state()}
@@ -164,12 +169,21 @@ def _record(config: TrainConfig, index: int, epoch: int, sums: list[float]) -> d
     }
 
 
-def _judge(network: nn.Module, held: Images, dataset: Dataset, loss: Loss) -> dict[str, float]:
+def _judge(network: nn.Module, held: Images, dataset: Dataset, loss: Loss, ranks: Ranks) -> dict[str, float]:
     """Loss and accuracy on what was held out; nothing where nothing was."""
     if not len(held):
         return {}
-    score = evaluate(network, held, dataset, loss=loss)
+    score = evaluate(network, held, dataset, loss=loss, ranks=ranks)
     return {"validation_loss": score.loss, "validation_accuracy": score.accuracy}
+
+
+def _gradients(network: nn.Module) -> list[Tensor]:
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+
+
+def _statistics(network: nn.Module) -> list[Tensor]:
+    """What layers gather while training, such as running means."""
+    return [buffer for buffer in network.buffers() if buffer.is_floating_point()]
 
 
 def _copy_of(network: nn.Module) -> dict[str, Tensor]:
@@ -198,10 +212,14 @@ def train(
     """Train, write the run folder, return the content of ``result.json``.
 
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
-    With ``resume`` a folder that was begun is continued; one that is finished is left as it is.
+    With ``resume`` a folder that was begun is continued; one that is finished is left as it is. The ranks that share
+    ``folder`` share every batch. Batch norms use the statistics of a rank's part (SyncBatchNorm has no form for CPUs);
+    running statistics are averaged after each step, so that all ranks always hold the same.
     """
     if "mine" in config.binarize and not isinstance(arch, str):
         raise UserError("binarize: mine is for networks of the catalogue; cells have no interactions")
+    if "mine" in config.binarize and folder.ranks.world > 1:
+        raise UserError(f"binarize: mine cannot be shared by {folder.ranks.world} ranks; start it without torchrun")
     stages = tuple(stage.binarize for stage in config.stages)
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
@@ -209,7 +227,7 @@ def train(
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
-    fabric = make_fabric(config.device, config.precision)
+    fabric = make_fabric(config.device, config.precision, folder.ranks)
     training = dataset.train.to(fabric.device)
     kept, held = split(training.labels.cpu(), config.validation, config.seed)
     parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))
@@ -223,7 +241,7 @@ def train(
 
     def build(index: int, stage: TrainStage) -> Any:
         kind = _MiningTask if stage.kind == "mine" else _TrainTask
-        return lambda carry: kind(config, index, arch, dataset, parts, fabric, carry)
+        return lambda carry: kind(config, index, arch, dataset, parts, fabric, folder.ranks, carry)
 
     task = Loop(folder, display, config.seed, [build(*stage) for stage in enumerate(config.stages)]).run()
     assert isinstance(task, _TrainTask)
@@ -232,7 +250,7 @@ def train(
 
 def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:
     weights = {name: value.contiguous() for name, value in task.plain.state_dict().items()}
-    write_atomic(folder / "network.safetensors", save(weights))
+    folder.write("network.safetensors", save(weights))
     rows = folder.metrics()
     last = rows[-1]
     result: dict[str, Any] = {
@@ -248,7 +266,8 @@ def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Disp
     if "validation_accuracy" in last:
         result["validation_accuracy"] = last["validation_accuracy"]
     if test and dataset.has_test:
-        score = evaluate(task.network, dataset.test().to(task.fabric.device), dataset, loss=task.config.loss)
+        images = dataset.test().to(task.fabric.device)
+        score = evaluate(task.network, images, dataset, loss=task.config.loss, ranks=folder.ranks)
         result["test_accuracy"], result["test_loss"] = score.accuracy, score.loss
         display.say(f"Test accuracy after the last epoch: {score.accuracy:.2%}")
     folder.write_json("result.json", result)

@@ -2,7 +2,8 @@
 
 Nothing random carries over from one step to the next: the global generator is seeded anew from (seed, stage, epoch,
 step), and batches are functions of (seed, epoch, step). So a checkpoint is the learned state and a position, and a run
-that was stopped anywhere continues bit for bit on the CPU.
+that was stopped anywhere continues bit for bit on the CPU. Ranks that share a run add their number to the seed, so that
+their masks differ, and stop at the same step.
 """
 
 import math
@@ -43,7 +44,10 @@ class Task(ABC):
 
     @abstractmethod
     def step(self, epoch: int, step: int) -> Tensor:
-        """Learn from one batch; return (sum of losses, correct answers, images) as a tensor on the device."""
+        """Learn from one batch; return (sum of losses, correct answers, images) as a tensor on the device.
+
+        Of several ranks each returns the sums of its part of the batch.
+        """
 
     @abstractmethod
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Loop:
 
     def __init__(self, folder: RunFolder, display: Display, seed: int, stages: Sequence[Callable[[Any], Task]]) -> None:
         self.folder, self.display, self.seed, self.stages = folder, display, seed, stages
+        self.ranks = folder.ranks
         self.rows: list[dict[str, Any]] = []
         self._saved_at = time.monotonic()
 
@@ -111,19 +116,20 @@ class Loop:
         started = time.perf_counter()
         note = ""
         for step in range(position.step, task.steps):
-            torch.manual_seed(derive_seed(self.seed, "step", position.stage, position.epoch, step))
-            sums = task.step(position.epoch, step).double()
+            self._seed_step(position, step)
+            (sums,) = self.ranks.sum([task.step(position.epoch, step).double()])
             position.sums = position.sums.to(sums.device) + sums
             position.step = step + 1
             if step % LOOK_EVERY == 0:
                 note = self._look(task, position, started)
             bar.advance(note)
-            if pressed.is_set() or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+            stop, due = self.ranks.any(pressed.is_set(), time.monotonic() - self._saved_at > CHECKPOINT_SECONDS)
+            if stop or due:
                 self._look(task, position, started)
                 position.seconds += time.perf_counter() - started
                 started = time.perf_counter()
                 self._save(task, position)
-            if pressed.is_set():
+            if stop:
                 raise Interrupted
         self._look(task, position, started)
         row = task.epoch_end(position.epoch, position.sums.tolist())
@@ -137,8 +143,12 @@ class Loop:
         position.epoch, position.step, position.seconds = position.epoch + 1, 0, 0.0
         position.sums = torch.zeros(3, dtype=torch.float64)
         self._save(task, position)
-        if pressed.is_set():
+        if self.ranks.any(pressed.is_set())[0]:
             raise Interrupted
+
+    def _seed_step(self, position: _Position, step: int) -> None:
+        rank = () if self.ranks.first else ("rank", self.ranks.rank)
+        torch.manual_seed(derive_seed(self.seed, "step", position.stage, position.epoch, step, *rank))
 
     def _look(self, task: Task, position: _Position, started: float) -> str:
         """Wait for the device; refuse to go on, or to save, where the loss is no number any more."""
@@ -172,9 +182,15 @@ class Loop:
     def _save(self, task: Task, position: _Position) -> None:
         """Write the checkpoint; what holds a number that is none is never written over one that is sound."""
         state = task.state()
+        if not self.ranks.agree(_tensors(state)):
+            raise UserError(
+                f"ranks: no longer equal at {task.title}, epoch {position.epoch + 1}, step {position.step}; start all "
+                "on machines of one kind with the same versions, or continue from the last checkpoint with one process"
+            )
         if not all(torch.isfinite(tensor).all() for tensor in _tensors(state)):
             self._refuse(task, position, "weights")
         self.folder.save_checkpoint({"position": vars(position), "rows": self.rows, "task": state})
+        self.ranks.wait()  # a rank that ends now makes torchrun end the one that writes
         self._saved_at = time.monotonic()
 
 
