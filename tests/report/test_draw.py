@@ -52,7 +52,7 @@ def check_readable(genotype: Genotype, space: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.parametrize("space", ["bats", "darts"])
+@pytest.mark.parametrize("space", ["bats", "darts", "nasnet"])
 def test_published_genotypes_are_readable(name: str, space: str) -> None:
     check_readable(published(name), space)
 

@@ -52,7 +52,7 @@ def _check_fit(before: nn.Module, after: nn.Module) -> None:
 class NetworkConfig:
     """Shape of the network around the cells; or the width of a network of the catalogue, and its method."""
 
-    space: Literal["bats", "darts"] = "bats"
+    space: Literal["bats", "darts", "nasnet"] = "bats"
     """Cells: which operations the primitives' names stand for."""
     cells: int = 20
     """Cells: their number; the ones at a third and two thirds halve the resolution."""
@@ -95,7 +95,9 @@ class NetworkConfig:
                 "scheme, where, width: are for networks of the catalogue; cells have --binarize, --channels"
             )
         for binarize in stages:
-            self.build_space(binarize).check(self.channels)
+            space = self.build_space(binarize)
+            space.check(self.channels)
+            space.check_genotype(arch)
         if self.cells < 3:
             raise UserError(f"cells: {self.cells} is too few for two reductions; use 3 or more")
         if self.auxiliary and image_size < 32:

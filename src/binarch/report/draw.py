@@ -36,7 +36,7 @@ _FOOTER: Final = 0.40  # room of a cell's statistics
 def draw_cell(cell: Cell, title: str, space: str | None = None) -> Figure:
     """One cell under the heading ``title``, with a line of statistics below.
 
-    ``space`` ("bats", "darts" or ``None``) decides how convolutions are called, see
+    ``space`` (the name of one, or ``None``) decides how convolutions are called, see
     :func:`~binarch.report.primitive.label_of`.
     """
     return _sheet([(title, cell)], space, None)
