@@ -48,10 +48,12 @@ def test_gradient_strategies_search_both_spaces(strategy: str, space: str, digit
     assert result["costs"]["binary_macs"] > 0 if space == "bats" else result["costs"]["binary_macs"] == 0
 
 
-@pytest.mark.parametrize("strategy", ["darts", "pdarts", "random", "evolution", "reinforce"])
+@pytest.mark.parametrize(
+    "strategy", ["darts", pytest.param("pdarts", marks=pytest.mark.slow), "random", "evolution", "reinforce"]
+)
 def test_strategies_search_the_nasnet_space(strategy: str, digits: Dataset, tmp_path: Path) -> None:
     keep = (9,) if strategy == "pdarts" else ()
-    config = replace(TINY, strategy=strategy, space="nasnet", epochs=(1,), population=1, keep=keep)
+    config = replace(TINY, strategy=strategy, space="nasnet", epochs=(1,), channels=2, population=1, keep=keep)
     genotype = search(config, digits, RunFolder(tmp_path), quiet())
     assert Genotype.load(tmp_path / "genotype.json") == genotype
     for cell in (genotype.normal, genotype.reduce):

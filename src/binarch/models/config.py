@@ -63,7 +63,7 @@ class NetworkConfig:
     output_scale: bool = False
     """Cells: learn one factor per output channel of every convolution."""
     auxiliary: bool = False
-    """Cells: add the auxiliary head (training only; images of 32 pixels or more)."""
+    """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
     """Catalogue: the method (see: binarch list schemes)."""
     where: Literal["scheme", "inner", "all"] = "scheme"
@@ -137,13 +137,16 @@ class NetworkConfig:
         self, name: str, classes: int, binarize: Binarize, image_size: int, weights: Mapping[str, Tensor] | None
     ) -> nn.Module:
         choose("arch", name, MODELS)
-        network = build_model(name, classes=classes, image_size=image_size, width=self.width or None)
+        network = build_model(
+            name, classes=classes, image_size=image_size, width=self.width or None, auxiliary=self.auxiliary
+        )
         if weights is not None:  # before the quantizers are made, which start from them
             network.load_state_dict({key: weights[key] for key in network.state_dict() if key in weights}, strict=False)
         if binarize != "none":
             scheme = find_scheme(self.scheme)
             scheme = scheme if binarize == "both" else scheme.with_real_weights()
-            binarize_(network, scheme, where=None if self.where == "scheme" else self.where)
+            leave = ("auxiliary",) if self.auxiliary else ()
+            binarize_(network, scheme, where=None if self.where == "scheme" else self.where, leave=leave)
         if weights is not None:
             network.load_state_dict(weights, strict=False)
             settle(network)
