@@ -8,7 +8,8 @@ from binarch.errors import UserError
 from binarch.models import CellNetwork, NetworkConfig, Stem, reductions
 from binarch.models.cell_network import CellModule
 from binarch.nn import Binarization, DropPath, QuantConv2d
-from binarch.spaces import PUBLISHED, Bats, Cell, Darts, Edge, published
+from binarch.search.derive import random_genotype
+from binarch.spaces import PUBLISHED, Bats, Cell, Darts, Edge, Genotype, Nasnet, published
 
 REAL = Darts(Binarization("none"))
 
@@ -95,6 +96,27 @@ def test_widths_that_do_not_fit_are_named(space: str, channels: int) -> None:
     config = NetworkConfig(space=space, channels=channels, cells=3)
     with pytest.raises(UserError, match=f"channels: {channels}"):
         config.build(published("darts-v2"), 10, "none")
+
+
+def test_a_genotype_must_fit_the_space_before_anything_is_built() -> None:
+    node = (Edge("conv_1x1", 0), Edge("max_pool_5x5", 1))
+    genotype = Genotype(Cell((node,), (2,)), Cell((node,), (2,)))
+    for space, channels in (("bats", 12), ("darts", 4)):
+        with pytest.raises(UserError, match=f"primitive: 'conv_1x1' is unknown in the {space} space"):
+            NetworkConfig(space=space, channels=channels, cells=3).check(genotype, ("none",), 10, 32)
+    config = NetworkConfig(space="nasnet", channels=4, cells=3)
+    config.check(genotype, ("none",), 10, 32)
+    assert config.build(genotype, 5, "none")(torch.randn(2, 3, 9, 9)).shape == (2, 5)
+
+
+def test_a_found_cell_of_nasnet_hands_on_its_loose_ends() -> None:
+    generator = torch.Generator().manual_seed(3)
+    cell = random_genotype(Nasnet.rules, generator)
+    network = NetworkConfig(space="nasnet", channels=4, cells=3).build(cell, 5, "none")
+    assert network.classifier.in_features == 16 * len(cell.reduce.concat)
+    assert len(cell.reduce.concat) < 5
+    network(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert network.stem0[0].weight.grad.isfinite().all()
 
 
 def test_a_binary_darts_network_is_refused() -> None:
