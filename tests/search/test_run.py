@@ -53,7 +53,7 @@ def test_gradient_strategies_search_both_spaces(strategy: str, space: str, digit
 )
 def test_strategies_search_the_nasnet_space(strategy: str, digits: Dataset, tmp_path: Path) -> None:
     keep = (9,) if strategy == "pdarts" else ()
-    config = replace(TINY, strategy=strategy, space="nasnet", epochs=(1,), channels=2, population=1, keep=keep)
+    config = replace(TINY, strategy=strategy, space="nasnet", epochs=(1,), batch_size=40, population=1, keep=keep)
     genotype = search(config, digits, RunFolder(tmp_path), quiet())
     assert Genotype.load(tmp_path / "genotype.json") == genotype
     for cell in (genotype.normal, genotype.reduce):
