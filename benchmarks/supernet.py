@@ -44,7 +44,7 @@ class Benchmark:
 def stepper(space: Space, fast: bool, layout: str, settings: Benchmark) -> Callable[[], float]:
     """A function that runs one step and returns its milliseconds per image."""
     torch.manual_seed(0)
-    operations = EdgeOperations.full(space.candidates)
+    operations = EdgeOperations.full(space.rules)
     supernet = Supernet(
         space, {"normal": operations, "reduce": operations},
         channels=settings.channels, cells=settings.cells, classes=10, temperature=0.2, fast=fast,

@@ -59,6 +59,12 @@ def test_count_gives_the_published_numbers(
     assert 50_000 < beside < 60_000 if space == "bats" else beside == 0
 
 
+def test_count_knows_the_published_searched_networks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert result(["count", "--arch", "nasnet-a", "--binarize", "none"], capsys)["params"] == 3_346_538
+    half = result(["count", "--arch", "amoebanet-a", "--width", "16", "--where", "inner"], capsys)
+    assert 0 < half["binary_params"] < half["params"]
+
+
 @pytest.mark.parametrize("what", ["archs", "models", "spaces", "strategies", "recipes", "datasets"])
 def test_list_names_everything_with_a_line_each(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     names = result(["list", what], capsys)

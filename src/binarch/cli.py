@@ -198,7 +198,7 @@ class Draw:
     """A published name, a genotype file, or a run folder."""
     out: Path = Path("cells.svg")
     """File to write: .svg, .png or .pdf."""
-    space: Literal["bats", "darts"] | None = None
+    space: Literal["bats", "darts", "nasnet"] | None = None
     """Name the operations as this space means them."""
 
 
@@ -210,7 +210,7 @@ class Count:
     """A published genotype, a genotype file, a run folder, or a network of the catalogue."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
     binarize: Binarize | None = None
-    """What carries few bits (default: both; none in the darts space)."""
+    """What carries few bits (default: both; none outside the bats space)."""
     classes: int = 10
     """Number of classes."""
     image_size: int = 32

@@ -8,7 +8,7 @@ from binarch.errors import UserError
 from binarch.models import CellNetwork, NetworkConfig, Stem, reductions
 from binarch.models.cell_network import CellModule
 from binarch.nn import Binarization, DropPath, QuantConv2d
-from binarch.spaces import PUBLISHED, Bats, Cell, Darts, Edge, published
+from binarch.spaces import PUBLISHED, Bats, Cell, Darts, Edge, Genotype, Nasnet, published
 
 REAL = Darts(Binarization("none"))
 
@@ -95,6 +95,28 @@ def test_widths_that_do_not_fit_are_named(space: str, channels: int) -> None:
     config = NetworkConfig(space=space, channels=channels, cells=3)
     with pytest.raises(UserError, match=f"channels: {channels}"):
         config.build(published("darts-v2"), 10, "none")
+
+
+def test_a_genotype_must_fit_the_space_before_anything_is_built() -> None:
+    node = (Edge("conv_1x1", 0), Edge("max_pool_5x5", 1))
+    genotype = Genotype(Cell((node,), (2,)), Cell((node,), (2,)))
+    for space, channels in (("bats", 12), ("darts", 4)):
+        with pytest.raises(UserError, match=f"primitive: 'conv_1x1' is unknown in the {space} space"):
+            NetworkConfig(space=space, channels=channels, cells=3).check(genotype, ("none",), 10, 32)
+    config = NetworkConfig(space="nasnet", channels=4, cells=3)
+    config.check(genotype, ("none",), 10, 32)
+    assert config.build(genotype, 5, "none")(torch.randn(2, 3, 9, 9)).shape == (2, 5)
+
+
+def test_a_found_cell_of_nasnet_hands_on_its_loose_ends() -> None:
+    names = iter(Nasnet.primitives)
+    pairs = [(0, 0), (1, 2), (0, 2), (3, 3), (1, 4)]
+    cell = Nasnet.rules.cell([tuple(Edge(next(names), source) for source in pair) for pair in pairs])
+    assert cell.concat == (5, 6)
+    network = NetworkConfig(space="nasnet", channels=4, cells=3).build(Genotype(cell, cell), 5, "none")
+    assert network.classifier.in_features == 16 * 2
+    network(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert network.stem0[0].weight.grad.isfinite().all()
 
 
 def test_a_binary_darts_network_is_refused() -> None:

@@ -234,6 +234,19 @@ def test_where_by_function() -> None:
     assert type(network.hidden) is nn.Linear
 
 
+def test_what_is_to_be_left_stays_whole() -> None:
+    def block() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+
+    network = nn.Sequential()
+    for name in ("first", "inner", "aside", "last"):
+        network.add_module(name, nn.Conv2d(4, 4, 1) if name in ("first", "last") else block())
+    changes = binarize_(network, "hwgq", leave=("aside",))
+    assert (changes.binarized, changes.kept_real) == (("inner.0",), ("first", "last"))
+    assert [type(part) for part in network.get_submodule("aside")] == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
+    assert network.get_submodule("aside.1").affine
+
+
 def test_binary_layers_are_left_alone_the_second_time() -> None:
     network = small()
     binarize_(network, "bats", where=lambda name, layer: name == "conv")

@@ -57,7 +57,7 @@ def check_free(figure: Figure, genotype: Genotype) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.parametrize("space", ["bats", "darts"])
+@pytest.mark.parametrize("space", ["bats", "darts", "nasnet"])
 def test_published_genotypes_are_readable(name: str, space: str) -> None:
     check_readable(published(name), space)
 

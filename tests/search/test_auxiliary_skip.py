@@ -15,7 +15,7 @@ SPACES = [Bats(Binarization("activations"), 2), Darts(Binarization("none"))]
 
 def supernet(space: Space, *, auxiliary_skip: bool, fast: bool = True) -> Supernet:
     torch.manual_seed(0)
-    full = EdgeOperations.full(space.candidates)
+    full = EdgeOperations.full(space.rules)
     return Supernet(
         space, {"normal": full, "reduce": full},
         channels=4, cells=3, classes=3, fast=fast, auxiliary_skip=auxiliary_skip,

@@ -8,7 +8,7 @@ import torch
 from binarch.search.controller import Controller, Decision, Learner, ppo_loss
 from binarch.search.derive import random_genotype
 from binarch.search.reinforce import decisions, genotype_of
-from binarch.spaces import Space
+from binarch.spaces import Edge, Nasnet, Space
 
 TOY = [Decision(2), Decision(2, unlike=0), Decision(3), Decision(2)]
 
@@ -82,18 +82,35 @@ def test_the_rewarded_architecture_is_learned() -> None:
 
 
 def test_every_row_of_decisions_is_a_valid_genotype_and_all_can_be_drawn() -> None:
-    names = [name for name in Space.candidates if name != "none"]
-    assert [d.options for d in decisions(7)][:8] == [2, 2, 7, 7, 3, 3, 7, 7]
+    names = Space.rules.operations
+    assert [d.options for d in decisions(Space.rules)][:8] == [2, 2, 7, 7, 3, 3, 7, 7]
     torch.manual_seed(0)
-    net, generator = Controller(decisions(len(names))), torch.Generator().manual_seed(0)
-    drawn = [genotype_of(net.sample(generator), names) for _ in range(30)]
+    net, generator = Controller(decisions(Space.rules)), torch.Generator().manual_seed(0)
+    drawn = [genotype_of(net.sample(generator), Space.rules) for _ in range(30)]
     assert len(set(drawn)) == 30
     for genotype in drawn:
         for cell in (genotype.normal, genotype.reduce):
             assert all(first.source < second.source for first, second in cell.nodes)
-    some = random_genotype(Space.candidates, generator)
+    some = random_genotype(Space.rules, generator)
     choices = []
     for cell in (some.normal, some.reduce):
         for first, second in cell.nodes:
             choices += [first.source, second.source, names.index(first.primitive), names.index(second.primitive)]
-    assert genotype_of(choices, names) == some
+    assert genotype_of(choices, Space.rules) == some
+
+
+def test_nasnet_decides_forty_times_and_may_read_a_state_twice() -> None:
+    made = decisions(Nasnet.rules)
+    assert len(made) == 40  # NASNet has 50: how a node combines its edges is decided too
+    assert [d.options for d in made[:28:4]] == [2, 3, 4, 5, 6, 2, 3]
+    assert all(d.unlike is None for d in made)
+    twice = [0, 0, 4, 4, 2, 1, 0, 12, 0, 1, 4, 4, 4, 3, 4, 4, 0, 0, 4, 4]
+    cell = genotype_of(twice * 2, Nasnet.rules).normal
+    assert cell.nodes[0] == (Edge("skip_connect", 0), Edge("skip_connect", 0))
+    assert cell.nodes[1] == (Edge("conv_7x1_1x7", 1), Edge("max_pool_3x3", 2))
+    assert cell.concat == (5, 6)
+    torch.manual_seed(0)
+    net, generator = Controller(made), torch.Generator().manual_seed(0)
+    drawn = {genotype_of(net.sample(generator), Nasnet.rules) for _ in range(20)}
+    assert len(drawn) == 20
+    assert any(first.source == second.source for g in drawn for first, second in g.normal.nodes)

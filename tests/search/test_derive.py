@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from binarch.search import EdgeOperations, derive_cell, random_genotype, shrink
 from binarch.search.derive import entropy, one_hot, parameter_free
-from binarch.spaces import Cell, Edge, Space
+from binarch.spaces import Cell, CellRules, Edge, Genotype, Nasnet, Space
 from binarch.spaces.genotype import PRIMITIVES
 
-FULL = EdgeOperations.full(Space.candidates)
+FULL = EdgeOperations.full(Space.rules)
 
 
 def table(seed: int) -> torch.Tensor:
@@ -101,18 +101,50 @@ def test_gauges() -> None:
 def test_random_cells_are_valid_varied_and_seeded() -> None:
     def draw(seed: int) -> list:
         generator = torch.Generator().manual_seed(seed)
-        return [random_genotype(Space.candidates, generator) for _ in range(200)]
+        return [random_genotype(Space.rules, generator) for _ in range(200)]
 
     cells = draw(0)
     assert cells == draw(0)
     assert len(set(cells)) == 200
     edges = [edge for genotype in cells for cell in (genotype.normal, genotype.reduce) for edge in cell.edges]
-    assert {edge.primitive for edge in edges} == set(Space.candidates) - {"none"} <= set(PRIMITIVES)
+    assert {edge.primitive for edge in edges} == set(Space.rules.candidates) - {"none"} <= set(PRIMITIVES)
     for genotype in cells:
         assert all(first.source < second.source for first, second in genotype.normal.nodes)
 
 
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=100, deadline=None)
+def test_random_cells_of_nasnet_keep_its_rules(seed: int) -> None:
+    genotype = random_genotype(Nasnet.rules, torch.Generator().manual_seed(seed))
+    assert Genotype.from_dict(genotype.to_dict()) == genotype
+    for cell in (genotype.normal, genotype.reduce):
+        assert len(cell.nodes) == 5
+        assert {edge.primitive for edge in cell.edges} <= set(Nasnet.primitives)
+        assert set(cell.concat) == set(range(2, 7)) - {edge.source for edge in cell.edges}
+
+
+def test_random_cells_of_nasnet_read_states_twice_and_have_all_operations() -> None:
+    generator = torch.Generator().manual_seed(0)
+    cells = [random_genotype(Nasnet.rules, generator).normal for _ in range(300)]
+    assert {edge.primitive for cell in cells for edge in cell.edges} == set(Nasnet.primitives)
+    twice = sum(first.source == second.source for cell in cells for first, second in cell.nodes[:1])
+    assert twice / 300 == pytest.approx(1 / 2, abs=0.1)
+
+
+def test_gradient_strategies_derive_and_shrink_without_none() -> None:
+    full = EdgeOperations.full(Nasnet.rules)
+    assert (len(full.ends), full.width) == (20, 13)
+    weights = torch.softmax(torch.randn(20, 13, generator=torch.Generator().manual_seed(0)), 1)
+    fewer = shrink(weights, full, 5)
+    assert all(set(names) < set(Nasnet.rules.candidates) for names in fewer.names)
+    for operations, table in ((full, weights), (fewer, torch.full((20, 5), 0.2))):
+        cell = derive_cell(table, operations, 2)
+        assert cell.concat == (2, 3, 4, 5, 6)
+        assert all(first.source < second.source for first, second in cell.nodes)
+        assert one_hot(cell, operations, table).sum() == 10
+
+
 def test_skip_limit_ends_where_nothing_else_stands_on_an_edge() -> None:
-    edges = EdgeOperations.full(("none", "skip_connect"))
+    edges = EdgeOperations.full(CellRules(("none", "skip_connect")))
     cell = derive_cell(torch.full((14, 2), 0.5), edges, 0)
     assert cell.count("skip") == 8

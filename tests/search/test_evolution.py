@@ -14,7 +14,7 @@ from binarch.runs import RunFolder
 from binarch.search import SearchConfig, search
 from binarch.search.derive import random_genotype
 from binarch.search.evolution import Model, evolve, mutate_genotype
-from binarch.spaces import Genotype, Space
+from binarch.spaces import Genotype, Nasnet, Space
 from binarch.training import Display
 
 
@@ -80,10 +80,10 @@ def test_a_brood_has_its_parents_in_the_population_before_it() -> None:
 
 def test_mutations_change_one_slot_or_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
-    start = random_genotype(Space.candidates, generator)
+    start = random_genotype(Space.rules, generator)
     changes: Counter[str] = Counter()
     for _ in range(20_000):
-        child = mutate_genotype(start, Space.candidates, generator)
+        child = mutate_genotype(start, Space.rules, generator)
         pairs = [
             (old, new)
             for kind in ("normal", "reduce")
@@ -100,6 +100,26 @@ def test_mutations_change_one_slot_or_nothing() -> None:
     # A source can be replaced at three of four nodes; one of seven primitives is the old one.
     assert changes["source"] / 20_000 == pytest.approx(0.95 * 0.5 * 3 / 4, abs=0.02)
     assert changes["primitive"] / 20_000 == pytest.approx(0.95 * 0.5 * 6 / 7, abs=0.02)
+
+
+def test_mutations_in_the_nasnet_space_keep_its_rules() -> None:
+    generator = torch.Generator().manual_seed(0)
+    genotype = random_genotype(Nasnet.rules, generator)
+    changes: Counter[str] = Counter()
+    for _ in range(5_000):
+        child = mutate_genotype(genotype, Nasnet.rules, generator)
+        pairs = list(zip(genotype.normal.edges + genotype.reduce.edges, child.normal.edges + child.reduce.edges))
+        changed = [(old, new) for old, new in pairs if old != new]
+        assert len(changed) <= 1
+        for cell in (child.normal, child.reduce):
+            assert set(cell.concat) == set(range(2, 7)) - {edge.source for edge in cell.edges}
+            changes["twice"] += any(first.source == second.source for first, second in cell.nodes)
+        changes["source"] += any(old.source != new.source for old, new in changed)
+        changes["output"] += child.normal.concat != genotype.normal.concat
+        genotype = child
+    # The other input is always free, so every mutation of a source changes it.
+    assert changes["source"] / 5_000 == pytest.approx(0.95 * 0.5, abs=0.03)
+    assert min(changes["twice"], changes["output"]) > 200
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "reinforce"])

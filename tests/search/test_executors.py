@@ -58,7 +58,7 @@ def quiet() -> Display:
 
 def jobs(count: int) -> list[Job]:
     generator = torch.Generator().manual_seed(0)
-    return [Job(f"job-{index}", random_genotype(Space.candidates, generator)) for index in range(count)]
+    return [Job(f"job-{index}", random_genotype(Space.rules, generator)) for index in range(count)]
 
 
 def found(records: Sequence[Record]) -> list[dict]:

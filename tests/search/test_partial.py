@@ -14,10 +14,10 @@ from binarch.nn import Binarization
 from binarch.search import EdgeOperations, Mixture, Supernet, derive_cell
 from binarch.search.naive import NaiveCell
 from binarch.search.partial import bypass, check_width, edge_softmax, join_channels, split_channels
-from binarch.spaces import Bats, Cell, Darts, Edge
+from binarch.spaces import Bats, Cell, CellRules, Darts, Edge
 
 DARTS = Darts(Binarization("none"))
-FULL = EdgeOperations.full(DARTS.candidates)
+FULL = EdgeOperations.full(DARTS.rules)
 
 
 def supernet(**settings: int) -> Supernet:
@@ -41,7 +41,7 @@ def test_channels_are_split_bypassed_and_shuffled() -> None:
 
 
 def test_a_partial_cell_is_the_written_sum() -> None:
-    operations = EdgeOperations.full(("skip_connect", "max_pool_3x3"), nodes=2)
+    operations = EdgeOperations.full(CellRules(("skip_connect", "max_pool_3x3"), nodes=2))
     for reduction in (False, True):
         cell = NaiveCell(DARTS, operations, (4, 4), 4, reduction=reduction, halve_first=False, partial=2)
         s0, s1, weights = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6), torch.rand(5, 2)

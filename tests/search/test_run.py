@@ -48,6 +48,33 @@ def test_gradient_strategies_search_both_spaces(strategy: str, space: str, digit
     assert result["costs"]["binary_macs"] > 0 if space == "bats" else result["costs"]["binary_macs"] == 0
 
 
+@pytest.mark.parametrize(
+    "strategy", ["darts", pytest.param("pdarts", marks=pytest.mark.slow), "random", "evolution", "reinforce"]
+)
+def test_strategies_search_the_nasnet_space(strategy: str, digits: Dataset, tmp_path: Path) -> None:
+    keep = (9,) if strategy == "pdarts" else ()
+    config = replace(TINY, strategy=strategy, space="nasnet", epochs=(1,), batch_size=40, population=1, keep=keep)
+    genotype = search(config, digits, RunFolder(tmp_path), quiet())
+    assert Genotype.load(tmp_path / "genotype.json") == genotype
+    for cell in (genotype.normal, genotype.reduce):
+        assert len(cell.nodes) == 5
+        unread = set(range(2, 7)) - {edge.source for edge in cell.edges}
+        assert set(cell.concat) == (set(range(2, 7)) if "darts" in strategy else unread)
+    if strategy == "pdarts":
+        rows = RunFolder(tmp_path).metrics()
+        assert [len(row["operations_normal"][0]) for row in rows] == [13, 9]
+
+
+def test_the_number_of_candidates_is_the_space_s() -> None:
+    assert replace(TINY, space="nasnet", keep=(12, 3)).stages[0].keep == 12
+    with pytest.raises(UserError, match=r"keep: .*below 13"):
+        replace(TINY, space="nasnet", keep=(13,))
+    with pytest.raises(UserError, match="binarize: 'both'"):
+        replace(TINY, space="nasnet", binarize="both").build_space()
+    with pytest.raises(UserError, match="space: 'cube'"):
+        replace(TINY, space="cube")
+
+
 @pytest.mark.parametrize("binarize", ["none", "activations", "both"])
 def test_every_binarization_can_be_searched(binarize: str, digits: Dataset, tmp_path: Path) -> None:
     search(replace(TINY, binarize=binarize, epochs=(1,)), digits, RunFolder(tmp_path), quiet())

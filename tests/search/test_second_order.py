@@ -111,7 +111,7 @@ def test_the_unrolled_step_is_the_next_one_of_sgd(warm: int) -> None:
 @pytest.mark.parametrize("space", [Bats(Binarization("activations"), 2), Darts(Binarization("none"))])
 def test_a_supernet_is_left_bit_for_bit_as_it_was(space: Bats | Darts) -> None:
     torch.manual_seed(2)
-    full = EdgeOperations.full(space.candidates)
+    full = EdgeOperations.full(space.rules)
     net = Supernet(space, {"normal": full, "reduce": full}, channels=4, cells=3, classes=4)
     net.learn("both")
     x, y = torch.randn(2, 4, 3, 8, 8), torch.randint(0, 4, (2, 4))

@@ -59,7 +59,7 @@ def test_edges_draw_for_themselves() -> None:
 
 def test_a_supernet_has_one_dropout() -> None:
     space = Bats(Binarization("none"), 2)
-    full = EdgeOperations.full(space.candidates)
+    full = EdgeOperations.full(space.rules)
     net = Supernet(space, {"normal": full, "reduce": full}, channels=4, cells=3, classes=2)
     net.set_skip_dropout(0.3)
     assert {m.probability for m in net.modules() if isinstance(m, SkipDropout)} == {0.3}

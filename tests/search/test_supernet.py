@@ -13,7 +13,7 @@ from binarch.quantizers import Sign
 from binarch.search import EdgeOperations, Mixture, Supernet
 from binarch.search.naive import NaiveCell
 from binarch.search.supernet import fast_cell
-from binarch.spaces import Bats, Darts, Space
+from binarch.spaces import Bats, CellRules, Darts, Space
 
 MODES = ("bats-none", "bats-activations", "bats-both", "bats-scaled", "darts")
 
@@ -27,8 +27,8 @@ def space_of(mode: str, groups: int = 4) -> Space:
 
 def uneven(space: Space) -> EdgeOperations:
     """Three different candidates on every edge, always one with filters."""
-    names = space.candidates
-    full = EdgeOperations.full(names)
+    names = space.rules.candidates
+    full = EdgeOperations.full(space.rules)
     picks = [tuple(names[(edge * 3 + k * 5) % 8] for k in range(3)) for edge in range(len(full.names))]
     return EdgeOperations(full.nodes, tuple(tuple(sorted(pick, key=names.index)) for pick in picks))
 
@@ -76,7 +76,7 @@ def fast_gradients(naive: Supernet, space: Space) -> Iterator[torch.Tensor]:
 def compare(mode: str, operations: str, size: int, **repairs: int) -> None:
     """Outputs and all gradients of both forms, in double precision."""
     space = space_of(mode)
-    edges = EdgeOperations.full(space.candidates) if operations == "full" else uneven(space)
+    edges = EdgeOperations.full(space.rules) if operations == "full" else uneven(space)
     naive, fast = (build(space, edges, fast=fast, **repairs).double() for fast in (False, True))
     labels = torch.tensor([0, 3, 1, 4, 4])
     for supernet in (naive, fast):
@@ -123,7 +123,7 @@ def test_fast_equals_naive_with_repairs(mode: str, operations: str, size: int, r
 @pytest.mark.parametrize("mode", MODES)
 def test_fast_equals_naive_to_1e_5_in_single_precision(mode: str) -> None:
     space = space_of(mode)
-    edges = EdgeOperations.full(space.candidates)
+    edges = EdgeOperations.full(space.rules)
     naive, fast = (build(space, edges, fast=fast).to(memory_format=torch.channels_last) for fast in (False, True))
     torch.manual_seed(3)
     images = torch.randn(4, 3, 8, 8).contiguous(memory_format=torch.channels_last)
@@ -134,7 +134,7 @@ def test_fast_equals_naive_to_1e_5_in_single_precision(mode: str) -> None:
     ("mode", "repairs"), [*((mode, {}) for mode in MODES), *((mode, PARTIAL | AUXILIARY) for mode in MODES[1:4:2])]
 )
 def test_alphas_have_the_same_gradient_when_only_they_learn(mode: str, repairs: dict[str, int]) -> None:
-    supernet = build(space_of(mode), EdgeOperations.full(Space.candidates), fast=True, **repairs).double()
+    supernet = build(space_of(mode), EdgeOperations.full(Space.rules), fast=True, **repairs).double()
     supernet.set_auxiliary_skip(0.6)
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     functional.cross_entropy(supernet(images), torch.tensor([0, 1, 2])).backward()
@@ -149,7 +149,7 @@ def test_alphas_have_the_same_gradient_when_only_they_learn(mode: str, repairs: 
 
 def test_darts_supernet_has_the_published_number_of_parameters() -> None:
     space = Darts(Binarization("none"))
-    edges = EdgeOperations.full(space.candidates)
+    edges = EdgeOperations.full(space.rules)
     for classes, expected in ((10, 1_930_618), (100, 1_953_748)):
         for fast in (False, True):
             operations = {"normal": edges, "reduce": edges}
@@ -162,7 +162,7 @@ def test_darts_supernet_has_the_published_number_of_parameters() -> None:
 
 def test_temperature_sharpens_and_scales_the_gradient() -> None:
     space = Darts(Binarization("none"))
-    edges = EdgeOperations.full(space.candidates)
+    edges = EdgeOperations.full(space.rules)
     alphas = torch.linspace(-1, 1, 14 * 8).view(14, 8)
     gradients = {}
     for temperature in (1.0, 0.1, 1e-3):
@@ -182,7 +182,7 @@ def test_temperature_sharpens_and_scales_the_gradient() -> None:
 
 def test_a_mixture_given_from_outside_replaces_the_softmax() -> None:
     space = space_of("bats-activations")
-    edges = EdgeOperations.full(space.candidates)
+    edges = EdgeOperations.full(space.rules)
     supernet = build(space, edges, fast=True)
     images = torch.randn(2, 3, 8, 8)
     same = supernet(images, Mixture(*(weights.detach() for weights in supernet.mixture())))
@@ -193,7 +193,7 @@ def test_a_mixture_given_from_outside_replaces_the_softmax() -> None:
 
 
 def test_evaluation_leaves_no_trace() -> None:
-    supernet = build(space_of("bats-both"), EdgeOperations.full(Space.candidates), fast=True)
+    supernet = build(space_of("bats-both"), EdgeOperations.full(Space.rules), fast=True)
     supernet.stem[1].eval()
     before = {name: value.clone() for name, value in supernet.state_dict().items()}
     supernet.eval()
@@ -213,7 +213,7 @@ def test_evaluation_leaves_no_trace() -> None:
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, float], words: str) -> None:
-    edges = EdgeOperations.full(Space.candidates)
+    edges = EdgeOperations.full(Space.rules)
     with pytest.raises(UserError, match=words):
         Supernet(
             space_of("bats-none"), {"normal": edges, "reduce": edges},
@@ -230,7 +230,7 @@ def test_operations_must_fill_every_edge_alike() -> None:
 
 def test_naive_cell_is_the_written_sum() -> None:
     space = space_of("darts")
-    operations = EdgeOperations.full(("skip_connect", "max_pool_3x3"), nodes=2)
+    operations = EdgeOperations.full(CellRules(("skip_connect", "max_pool_3x3"), nodes=2))
     cell = NaiveCell(space, operations, (4, 4), 4, reduction=False, halve_first=False)
     s0, s1, weights = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6), torch.rand(5, 2)
     x0, x1 = cell.preprocess0(s0), cell.preprocess1(s1)

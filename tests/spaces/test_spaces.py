@@ -1,4 +1,4 @@
-"""Primitives of both spaces: shapes, parameter counts, written formulas."""
+"""Primitives of the spaces: shapes, parameter counts, written formulas."""
 
 import pytest
 import torch
@@ -8,10 +8,11 @@ from torch.nn import functional
 from binarch.errors import UserError
 from binarch.nn import Binarization, ChannelShuffle, QuantConv2d
 from binarch.quantizers import CentredSign
-from binarch.spaces import SPACES, Bats, Darts, Space, build_space
+from binarch.spaces import PUBLISHED, SPACES, Bats, Darts, Edge, Nasnet, Space, build_space, published
 from binarch.spaces.genotype import PRIMITIVES
 
-DARTS, BATS = Darts(Binarization("none")), Bats(Binarization("both"))
+DARTS, BATS, NASNET = Darts(Binarization("none")), Bats(Binarization("both")), Nasnet(Binarization("none"))
+ALL = pytest.mark.parametrize("space", [DARTS, BATS, NASNET], ids=lambda space: space.name)
 BOTH = pytest.mark.parametrize("space", [DARTS, BATS], ids=lambda space: space.name)
 
 
@@ -19,11 +20,12 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@BOTH
 @pytest.mark.parametrize("search", [False, True], ids=["network", "search"])
 @pytest.mark.parametrize("size", [32, 7])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", PRIMITIVES)
+@pytest.mark.parametrize(
+    "space, name", [pytest.param(s, n, id=f"{s.name}-{n}") for s in (DARTS, BATS, NASNET) for n in s.primitives]
+)
 def test_shapes(space: Space, name: str, stride: int, size: int, search: bool) -> None:
     y = space.primitive(name, 12, stride, search=search)(torch.randn(2, 12, size, size))
     assert y.shape == (2, 12, -(-size // stride), -(-size // stride))
@@ -65,9 +67,9 @@ def test_output_scale_adds_one_number_per_filter() -> None:
     assert count(space.primitive("skip_connect", 36, 2)) == 1404 + 36
 
 
-@BOTH
+@ALL
 def test_a_supernet_form_holds_filters_and_slopes_alone(space: Space) -> None:
-    for name in space.candidates:
+    for name in space.rules.candidates:
         for stride in (1, 2):
             module = space.primitive(name, 12, stride, search=True)
             assert not list(module.buffers())
@@ -76,7 +78,7 @@ def test_a_supernet_form_holds_filters_and_slopes_alone(space: Space) -> None:
             )
 
 
-@BOTH
+@ALL
 def test_pools_leave_padding_out(space: Space) -> None:
     x = torch.rand(1, 12, 6, 6) + 0.5
     average = space.primitive("avg_pool_3x3", 12, 1)(torch.ones(1, 12, 6, 6))
@@ -86,7 +88,7 @@ def test_pools_leave_padding_out(space: Space) -> None:
     torch.testing.assert_close(space.primitive("max_pool_3x3", 12, 2)(-x)[..., 0, 0], (-x)[..., :2, :2].amax((2, 3)))
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("name", ["max_pool_3x3", "avg_pool_3x3"])
 def test_pools_are_normalized_only_in_search(space: Space, name: str) -> None:
     torch.manual_seed(0)
@@ -158,7 +160,7 @@ def test_the_asymmetric_convolution_is_full(space: Space, stride: int) -> None:
     assert [tuple(w.shape) for w in weights] == [(12, 12, 1, 7), (12, 12, 7, 1)]
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("search", [False, True], ids=["network", "search"])
 def test_preprocess(space: Space, search: bool) -> None:
     x = torch.randn(2, 24, 7, 7)
@@ -178,7 +180,7 @@ def test_darts_stays_real() -> None:
     for binarize in ("activations", "both"):
         with pytest.raises(UserError, match=f"binarize: '{binarize}' is not possible in the darts space"):
             Darts(Binarization(binarize))
-    modules = [DARTS.primitive(name, 4, 2) for name in PRIMITIVES]
+    modules = [DARTS.primitive(name, 4, 2) for name in DARTS.primitives]
     assert not any(isinstance(m, QuantConv2d) for module in modules for m in module.modules())
 
 
@@ -202,11 +204,11 @@ def test_bats_takes_multiples(channels: int, groups: int) -> None:
 def test_other_wrong_settings_are_named() -> None:
     with pytest.raises(UserError, match="groups: 0"):
         Bats(Binarization(), 0)
-    with pytest.raises(UserError, match="space: 'cube' is unknown; choose one of bats, darts"):
+    with pytest.raises(UserError, match="space: 'cube' is unknown; choose one of bats, darts, nasnet"):
         build_space("cube", Binarization())
     with pytest.raises(UserError, match=r"channels: 84 .*ImageNet stem"):
         BATS.imagenet_stem(84)
-    for space in (DARTS, BATS):
+    for space in (DARTS, BATS, NASNET):
         with pytest.raises(UserError, match="primitive: 'sep_conv_9x9' is unknown"):
             space.primitive("sep_conv_9x9", 12, 1)
 
@@ -216,10 +218,11 @@ def test_build_space() -> None:
     bats = build_space("bats", Binarization("both"), groups=4)
     assert isinstance(bats, Bats)
     assert bats.groups == 4
-    assert {name: cls.name for name, cls in SPACES.items()} == {"bats": "bats", "darts": "darts"}
+    assert {name: cls.name for name, cls in SPACES.items()} == {name: name for name in ("bats", "darts", "nasnet")}
+    assert isinstance(build_space("nasnet", Binarization("none")), Nasnet)
 
 
-@BOTH
+@ALL
 def test_stems_and_auxiliary_head_are_real(space: Space) -> None:
     parts = [space.stem(36), *space.imagenet_stem(80), space.auxiliary(36, 10, pool_stride=3)]
     modules = [m for part in parts for m in part.modules()]
@@ -227,7 +230,7 @@ def test_stems_and_auxiliary_head_are_real(space: Space) -> None:
     assert sum(isinstance(m, nn.Conv2d) for m in modules) == 1 + 3 + 2
 
 
-@BOTH
+@ALL
 def test_stems_keep_quarter_and_eighth_the_resolution(space: Space) -> None:
     assert space.stem(36)(torch.randn(2, 3, 9, 9)).shape == (2, 36, 9, 9)
     first, second = space.imagenet_stem(40)
@@ -235,10 +238,85 @@ def test_stems_keep_quarter_and_eighth_the_resolution(space: Space) -> None:
     assert (x.shape, second(x).shape) == ((2, 40, 16, 16), (2, 40, 8, 8))
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("pool_stride, size", [(3, 8), (2, 7), (3, 12)])
 def test_auxiliary_head(space: Space, pool_stride: int, size: int) -> None:
     assert space.auxiliary(24, 10, pool_stride=pool_stride)(torch.randn(2, 24, size, size)).shape == (2, 10)
+
+
+def test_every_primitive_has_a_space() -> None:
+    assert {name for space in SPACES.values() for name in space.primitives} == set(PRIMITIVES)
+    for space in SPACES.values():
+        assert set(space.rules.candidates) <= set(space.primitives)
+
+
+@pytest.mark.parametrize(
+    "name, stride, params",
+    [("conv_1x1", 1, 36 * 36 + 72), ("conv_3x3", 2, 9 * 36 * 36 + 72), ("dil_conv_3x3", 1, 9 * 36 * 36 + 72),
+     ("conv_1x3_3x1", 2, 6 * 36 * 36 + 144), ("conv_7x1_1x7", 1, 14 * 36 * 36 + 144), ("sep_conv_3x3", 1, 3384),
+     ("sep_conv_5x5", 1, 4536), ("sep_conv_7x7", 1, 6264), ("skip_connect", 2, 36 * 36 + 72), ("skip_connect", 1, 0),
+     ("max_pool_5x5", 2, 0), ("max_pool_7x7", 1, 0), ("avg_pool_3x3", 1, 0)],
+)  # fmt: skip
+def test_parameters_of_nasnet(name: str, stride: int, params: int) -> None:
+    assert count(NASNET.primitive(name, 36, stride)) == params
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_pair_of_nasnet_is_two_convolutions_with_their_own_relu_and_norm(stride: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(3, 4, 8, 8)
+    pair = NASNET.primitive("conv_1x3_3x1", 4, stride)
+    row, column = (p for p in pair.parameters() if p.dim() == 4)
+    y = normalized(functional.conv2d(x.relu(), row, None, (1, stride), (0, 1)))
+    y = normalized(functional.conv2d(y.relu(), column, None, (stride, 1), (1, 0)))
+    torch.testing.assert_close(pair(x), y)
+    dilated = NASNET.primitive("dil_conv_3x3", 4, stride)
+    (weight,) = (p for p in dilated.parameters() if p.dim() == 4)
+    torch.testing.assert_close(dilated(x), normalized(functional.conv2d(x.relu(), weight, None, stride, 2, 2)))
+
+
+@pytest.mark.parametrize("side", [5, 7])
+def test_large_pools_look_as_far_as_they_say(side: int) -> None:
+    x = torch.randn(1, 4, 9, 9)
+    y = NASNET.primitive(f"max_pool_{side}x{side}", 4, 1)(x)
+    assert torch.equal(y[..., 4, 4], x[..., 4 - side // 2 : 5 + side // 2, 4 - side // 2 : 5 + side // 2].amax((2, 3)))
+
+
+def test_nasnet_has_no_none_and_stays_real() -> None:
+    assert len(NASNET.rules.candidates) == 13
+    with pytest.raises(UserError, match="primitive: 'none' is unknown in the nasnet space"):
+        NASNET.primitive("none", 4, 1)
+    with pytest.raises(UserError, match="binarize: 'both' is not possible in the nasnet space"):
+        Nasnet(Binarization("both"))
+    with pytest.raises(UserError, match="channels: 7 is not possible in the nasnet space"):
+        NASNET.check(7)
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["conv_1x1", "conv_3x3", "conv_1x3_3x1", "max_pool_5x5", "max_pool_7x7"])
+def test_older_spaces_refuse_what_only_nasnet_has(space: Space, name: str) -> None:
+    with pytest.raises(UserError, match=f"primitive: '{name}' is unknown in the {space.name} space; it has avg_pool"):
+        space.primitive(name, 12, 1)
+
+
+def test_genotypes_are_checked_against_the_space() -> None:
+    for name in PUBLISHED:
+        BATS.check_genotype(published(name))
+        DARTS.check_genotype(published(name))
+    NASNET.check_genotype(published("amoebanet"))
+    with pytest.raises(UserError, match="primitive: 'dil_conv_5x5' is unknown in the nasnet space"):
+        NASNET.check_genotype(published("pdarts"))
+
+
+def test_rules_name_sources_and_output() -> None:
+    chain = [(Edge("conv_1x1", 0), Edge("conv_1x1", 1)), (Edge("conv_1x1", 0), Edge("conv_1x1", 2))]
+    assert Nasnet.rules.cell(chain).concat == (3,)
+    assert Darts.rules.cell(chain).concat == (2, 3)
+    assert Nasnet.rules.cell(chain[:1] * 5).concat == (2, 3, 4, 5, 6)
+    assert Nasnet.rules.sources(4, kept=1, old=2) == [0, 1, 3]
+    assert Darts.rules.sources(4, kept=1, old=2) == [0, 3]
+    assert Darts.rules.sources(2, kept=1, old=0) == []
+    assert "none" not in Darts.rules.operations
 
 
 def test_bats_shuffles_after_every_cell_convolution() -> None:

@@ -7,6 +7,7 @@ from typing import final
 from torch import nn
 
 from binarch.errors import UserError, choose
+from binarch.models.nasnet import AMOEBANET_A, NASNET_A, ScaffoldNetwork
 from binarch.models.resnet import CbcnResNet18, ResNet18, ResNet20
 from binarch.models.vgg import VggSmall
 from binarch.models.wide_resnet import WideResNet40
@@ -23,10 +24,24 @@ class Model:
     """Channels of the first stage as published; those of the later stages are multiples of it."""
     build: Callable[[int, int, int], nn.Module]
     """Function of (width, classes, image_size)."""
+    with_auxiliary: Callable[[int, int, int], nn.Module] | None = None
+    """The same with an auxiliary head beside it, for training; None: the network has none."""
 
 
 def _wide(widen: int) -> Callable[[int, int, int], nn.Module]:
     return lambda width, classes, _: WideResNet40(width=width, widen=widen, classes=classes)
+
+
+def _nasnet_a(auxiliary: bool) -> Callable[[int, int, int], nn.Module]:
+    return lambda width, classes, size: ScaffoldNetwork(
+        NASNET_A, width=width, stem=3 * width, classes=classes, auxiliary=auxiliary, image_size=size
+    )
+
+
+def _amoebanet_a(auxiliary: bool) -> Callable[[int, int, int], nn.Module]:
+    return lambda width, classes, size: ScaffoldNetwork(
+        AMOEBANET_A, width=width, stem=32, classes=classes, auxiliary=auxiliary, image_size=size
+    )
 
 
 MODELS: dict[str, Model] = {
@@ -59,18 +74,30 @@ MODELS: dict[str, Model] = {
     "wrn40-2": Model("wide ResNet of 40 layers, widths 16-32-64-128; the stem has width / 2", 32, _wide(2)),
     "wrn40-4": Model("wide ResNet of 40 layers, widths 16-64-128-256; the stem has width / 4", 64, _wide(4)),
     "wrn40-cbcn": Model("wide ResNet of 40 layers, widths 64-64-128-256 (CBCN)", 64, _wide(1)),
+    "nasnet-a": Model("NASNet-A, 20 cells, as its authors built it", 32, _nasnet_a(False), _nasnet_a(True)),
+    "amoebanet-a": Model(
+        "AmoebaNet-A, 20 cells, as its authors built it; the stem has 32", 36, _amoebanet_a(False), _amoebanet_a(True)
+    ),
 }
 
 
-def build_model(name: str, *, classes: int, image_size: int, width: int | None = None) -> nn.Module:
+def build_model(
+    name: str, *, classes: int, image_size: int, width: int | None = None, auxiliary: bool = False
+) -> nn.Module:
     """The float network ``name`` of :data:`MODELS`, untrained: (N, 3, S, S) images to (N, ``classes``) logits.
 
     ``width`` is the number of channels of the first stage; without it, the published one. ``image_size`` is S: 8 or
-    more, for the VGGs a multiple of 8. A :class:`UserError` names what is not possible.
+    more, for the VGGs a multiple of 8. With ``auxiliary`` the network has its auxiliary head and returns (logits,
+    auxiliary logits) in training. A :class:`UserError` names what is not possible.
     """
     model = MODELS[choose("model", name, MODELS)]
     chosen = model.width if width is None else width
     for field, value, least in (("classes", classes, 1), ("image_size", image_size, 8), ("width", chosen, 1)):
         if value < least:
             raise UserError(f"{field}: {value} is not possible; use {least} or more")
-    return model.build(chosen, classes, image_size)
+    if not auxiliary:
+        return model.build(chosen, classes, image_size)
+    if model.with_auxiliary is None:
+        having = ", ".join(key for key, other in MODELS.items() if other.with_auxiliary)
+        raise UserError(f"auxiliary: {name} has no auxiliary head ({having} have one); use --no-auxiliary")
+    return model.with_auxiliary(chosen, classes, image_size)

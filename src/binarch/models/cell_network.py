@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from binarch.errors import UserError
+from binarch.models.scheduled_drop_path import ScheduledDropPath
 from binarch.nn import DropPath
 from binarch.spaces import Genotype, Space
 from binarch.spaces.bats import Residual
@@ -63,7 +64,7 @@ class CellModule(nn.Module):
 
 
 @final
-class CellNetwork(nn.Module):
+class CellNetwork(ScheduledDropPath):
     """A stack of cells between a real stem and a real classifier.
 
     ``channels`` is the width C of the first cells; it doubles at both reductions. The CIFAR stem has 3C channels and
@@ -119,7 +120,7 @@ class CellNetwork(nn.Module):
         self.classifier = nn.Linear(inputs[1], classes)
 
     def set_drop_path(self, probability: float) -> None:
-        """Set the probability with which an edge is dropped in training."""
+        """Set the probability with which an edge of any cell is dropped in training."""
         self.drop_path.probability = probability
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:

@@ -52,7 +52,7 @@ def _check_fit(before: nn.Module, after: nn.Module) -> None:
 class NetworkConfig:
     """Shape of the network around the cells; or the width of a network of the catalogue, and its method."""
 
-    space: Literal["bats", "darts"] = "bats"
+    space: Literal["bats", "darts", "nasnet"] = "bats"
     """Cells: which operations the primitives' names stand for."""
     cells: int = 20
     """Cells: their number; the ones at a third and two thirds halve the resolution."""
@@ -63,7 +63,7 @@ class NetworkConfig:
     output_scale: bool = False
     """Cells: learn one factor per output channel of every convolution."""
     auxiliary: bool = False
-    """Cells: add the auxiliary head (training only; images of 32 pixels or more)."""
+    """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
     """Catalogue: the method (see: binarch list schemes)."""
     where: Literal["scheme", "inner", "all"] = "scheme"
@@ -95,7 +95,9 @@ class NetworkConfig:
                 "scheme, where, width: are for networks of the catalogue; cells have --binarize, --channels"
             )
         for binarize in stages:
-            self.build_space(binarize).check(self.channels)
+            space = self.build_space(binarize)
+            space.check(self.channels)
+            space.check_genotype(arch)
         if self.cells < 3:
             raise UserError(f"cells: {self.cells} is too few for two reductions; use 3 or more")
         if self.auxiliary and image_size < 32:
@@ -135,13 +137,16 @@ class NetworkConfig:
         self, name: str, classes: int, binarize: Binarize, image_size: int, weights: Mapping[str, Tensor] | None
     ) -> nn.Module:
         choose("arch", name, MODELS)
-        network = build_model(name, classes=classes, image_size=image_size, width=self.width or None)
+        network = build_model(
+            name, classes=classes, image_size=image_size, width=self.width or None, auxiliary=self.auxiliary
+        )
         if weights is not None:  # before the quantizers are made, which start from them
             network.load_state_dict({key: weights[key] for key in network.state_dict() if key in weights}, strict=False)
         if binarize != "none":
             scheme = find_scheme(self.scheme)
             scheme = scheme if binarize == "both" else scheme.with_real_weights()
-            binarize_(network, scheme, where=None if self.where == "scheme" else self.where)
+            leave = ("auxiliary",) if self.auxiliary else ()
+            binarize_(network, scheme, where=None if self.where == "scheme" else self.where, leave=leave)
         if weights is not None:
             network.load_state_dict(weights, strict=False)
             settle(network)

@@ -1,6 +1,6 @@
 """From any float network to a method's network, in place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -30,7 +30,9 @@ class Changes:
     norms: tuple[str, ...]
 
 
-def binarize_(model: nn.Module, scheme: Scheme | str, *, where: Where | None = None) -> Changes:
+def binarize_(
+    model: nn.Module, scheme: Scheme | str, *, where: Where | None = None, leave: Collection[str] = ()
+) -> Changes:
     """Make ``model`` the network of ``scheme``; return what changed.
 
     Convolutions and linear layers that ``where`` names (default: those that the scheme's paper binarizes) get the
@@ -40,7 +42,7 @@ def binarize_(model: nn.Module, scheme: Scheme | str, *, where: Where | None = N
     order in which the modules stand, and the first of them is the one that sees real pixels; define them in the order
     in which they run. With a function, only the ReLUs and norms change whose next layer, in that order, is binarized.
     Layers inside of PyTorch's attention and transformer modules are left alone: those read the weights past the
-    layers.
+    layers. So is everything inside of the modules that ``leave`` names, such as an auxiliary head.
 
     To train it, give ``parameter_groups`` to the optimizer and call ``settle`` after each step.
 
@@ -48,19 +50,19 @@ def binarize_(model: nn.Module, scheme: Scheme | str, *, where: Where | None = N
     """
     scheme = find_scheme(scheme) if isinstance(scheme, str) else scheme
     hidden = _read_by_parents(model)
+    left = {part for name in leave for part in model.get_submodule(name).modules()}
+    seen = {name: module for name, module in model.named_modules() if module not in left}
     layers = {
-        name: module
-        for name, module in model.named_modules()
-        if name and module not in hidden and _is_float_layer(module)
+        name: module for name, module in seen.items() if name and module not in hidden and _is_float_layer(module)
     }
     _refuse_shared(layers)
     chosen = _choose(layers, scheme, scheme.where if where is None else where)
     first = next(iter(layers), "")
     new = {name: _quantized(name, layer, scheme, real_input=name == first) for name, layer in chosen.items()}
     exact = {name: _exact(layer) for name, layer in layers.items() if name not in chosen and _is_plain_conv(layer)}
-    relus, norms = _nonlinearities(model, scheme), _norms(model, scheme)
+    relus, norms = _nonlinearities(seen, scheme), _norms(seen, scheme)
     if callable(where):
-        before = _before(model, set(chosen))
+        before = _before(seen, set(chosen))
         relus, norms = ({name: made for name, made in part.items() if name in before} for part in (relus, norms))
     in_place_of = {model.get_submodule(name): module for name, module in (new | exact | relus | norms).items()}
     for name, old in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
@@ -86,10 +88,10 @@ def _read_by_parents(model: nn.Module) -> set[nn.Module]:
     return {part for module in model.modules() if isinstance(module, readers) for part in module.modules()}
 
 
-def _before(model: nn.Module, chosen: set[str]) -> set[str]:
+def _before(modules: Mapping[str, nn.Module], chosen: set[str]) -> set[str]:
     """Names of modules whose next layer, in the order in which the modules stand, is a chosen one."""
     found, waiting = set(), []
-    for name, module in model.named_modules():
+    for name, module in modules.items():
         waiting.append(name)
         if isinstance(module, nn.Conv2d | nn.Linear | QuantLayer):
             found |= set(waiting) if name in chosen else set()
@@ -97,12 +99,12 @@ def _before(model: nn.Module, chosen: set[str]) -> set[str]:
     return found
 
 
-def _nonlinearities(model: nn.Module, scheme: Scheme) -> dict[str, nn.Module]:
+def _nonlinearities(modules: Mapping[str, nn.Module], scheme: Scheme) -> dict[str, nn.Module]:
     """What the scheme puts in the place of ReLUs."""
     if scheme.nonlinearity == "keep":
         return {}
     make = nn.Hardtanh if scheme.nonlinearity == "hardtanh" else nn.Identity
-    return {name: make() for name, module in model.named_modules() if type(module) in (nn.ReLU, nn.ReLU6)}
+    return {name: make() for name, module in modules.items() if type(module) in (nn.ReLU, nn.ReLU6)}
 
 
 def _is_plain_conv(layer: nn.Module) -> bool:
@@ -220,10 +222,13 @@ def _exact(layer: nn.Module) -> ExactConv2d:
     return made
 
 
-def _norms(model: nn.Module, scheme: Scheme) -> dict[str, nn.Module]:
+def _norms(modules: Mapping[str, nn.Module], scheme: Scheme) -> dict[str, nn.Module]:
     """What the scheme puts in the place of all batch norms but the last one."""
     if scheme.norm is None:
         return {}
-    kinds = (nn.BatchNorm2d, nn.BatchNorm1d)
-    norms = [(name, module) for name, module in model.named_modules() if type(module) in kinds]
+    norms = [
+        (name, module)
+        for name, module in modules.items()
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d) and type(module) in (nn.BatchNorm2d, nn.BatchNorm1d)
+    ]
     return {name: scheme.norm(norm) for name, norm in norms[:-1]}

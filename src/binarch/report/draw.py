@@ -39,7 +39,7 @@ _BETWEEN: Final = 0.45  # between the columns of a sheet
 class Panel:
     """One cell of a sheet under its heading.
 
-    ``space`` ("bats", "darts" or ``None``) decides how convolutions are called, see
+    ``space`` (the name of one, or ``None``) decides how convolutions are called, see
     :func:`~binarch.report.primitive.label_of`.
     """
 

@@ -24,6 +24,7 @@ class Family:
 
 
 # Hues after Okabe and Ito, which stay apart under the common kinds of colour blindness.
+CONV_1X1: Final = Family("conv 1x1", "#7a68c9", "#ecebfa", "#3d2f8f")
 CONV_3X3: Final = Family("conv 3x3", "#2f7fbf", "#e3f0fa", "#0f4672")
 CONV_5X5: Final = Family("conv 5x5", "#d55e00", "#fdebdf", "#853a00")
 CONV_7X7: Final = Family("conv 7x7", "#a8518f", "#f7e6f2", "#6b2557")
@@ -32,37 +33,40 @@ POOL: Final = Family("pool", "#c99700", "#fdf4d8", "#6b5000", dashed=True)
 SKIP: Final = Family("skip", "#7b8794", "#eef1f4", "#3b4754", dashed=True)
 NONE: Final = Family("none", "#b4bcc6", "#f8f9fa", "#6b7684", dashed=True)
 
-FAMILIES: Final = (CONV_3X3, CONV_5X5, CONV_7X7, DILATED, POOL, SKIP, NONE)
+FAMILIES: Final = (CONV_1X1, CONV_3X3, CONV_5X5, CONV_7X7, DILATED, POOL, SKIP, NONE)
 
 # What the word "conv" of a primitive builds, per space.
 _CONVOLUTION: Final = {"bats": "grouped conv", "darts": "sep conv"}
-_CONV = re.compile(r"(sep|dil)_conv_(\d+x\d+)")
+_CONV = re.compile(r"(?:(sep|dil)_)?conv_(\d+x\d+)")
 _POOL = re.compile(r"(max|avg)_pool_(\d+x\d+)")
-_ROW_COLUMN = "conv_7x1_1x7"
+# Two convolutions, one along each axis: what they are called, and the square that they span.
+_ROW_COLUMN: Final = {"conv_7x1_1x7": ("conv 7x1, 1x7", CONV_7X7), "conv_1x3_3x1": ("conv 1x3, 3x1", CONV_3X3)}
+_SQUARES: Final = {"1x1": CONV_1X1, "3x3": CONV_3X3, "5x5": CONV_5X5}
 
 
 def family_of(primitive: str) -> Family:
     """The family of ``primitive``; names unknown to this version are told like ``none``."""
-    if primitive == _ROW_COLUMN:
-        return CONV_7X7
+    if primitive in _ROW_COLUMN:
+        return _ROW_COLUMN[primitive][1]
     if _POOL.fullmatch(primitive):
         return POOL
     conv = _CONV.fullmatch(primitive)
     if conv and conv[1] == "dil":
         return DILATED
     if conv:
-        return {"3x3": CONV_3X3, "5x5": CONV_5X5}.get(conv[2], CONV_7X7)
+        return _SQUARES.get(conv[2], CONV_7X7)
     return SKIP if primitive == "skip_connect" else NONE
 
 
 def label_of(primitive: str, space: str | None = None) -> str:
     """A short label for ``primitive``.
 
-    ``sep_conv`` is a grouped convolution in the ``bats`` space and a separable one in ``darts``; without a
-    space, ``sep_conv`` reads "sep conv" as in the published figures. An unknown name is returned as it is.
+    ``sep_conv`` is a grouped convolution in the ``bats`` space and a separable one in the others, ``dil_conv`` a full
+    one in ``nasnet``; without a space, ``sep_conv`` reads "sep conv" as in the published figures. An unknown name is
+    returned as it is.
     """
-    if primitive == _ROW_COLUMN:
-        return "conv 7x1, 1x7"
+    if primitive in _ROW_COLUMN:
+        return _ROW_COLUMN[primitive][0]
     if primitive == "skip_connect":
         return "skip"
     if pool := _POOL.fullmatch(primitive):
@@ -70,6 +74,8 @@ def label_of(primitive: str, space: str | None = None) -> str:
     conv = _CONV.fullmatch(primitive)
     if conv is None:
         return primitive
+    if conv[1] is None:
+        return f"conv {conv[2]}"
     built = _CONVOLUTION.get(space or "")
     if conv[1] == "dil":
         return f"dil. {built or 'conv'} {conv[2]}"
@@ -94,8 +100,8 @@ def kernel_of(primitive: str) -> int | None:
 def cell_statistics(cell: Cell) -> dict[str, int]:
     """Count what a cell is made of.
 
-    Every edge falls into one of ``conv_3x3``, ``conv_5x5``, ``conv_7x7`` (the undilated convolutions, the
-    7x1-1x7 block among the last), ``dilated``, ``pools`` and ``skips``, or is a ``none``. ``parameter_free``
+    Every edge falls into one of ``conv_1x1``, ``conv_3x3``, ``conv_5x5``, ``conv_7x7`` (the undilated convolutions, the
+    1x3-3x1 and 7x1-1x7 blocks among them), ``dilated``, ``pools`` and ``skips``, or is a ``none``. ``parameter_free``
     counts pools, skips and nones: a cell made of these alone is what a collapsed search returns. ``depth`` is
     :attr:`Cell.depth`.
     """
@@ -105,6 +111,7 @@ def cell_statistics(cell: Cell) -> dict[str, int]:
 
     return {
         "depth": cell.depth,
+        "conv_1x1": count([CONV_1X1]),
         "conv_3x3": count([CONV_3X3]),
         "conv_5x5": count([CONV_5X5]),
         "conv_7x7": count([CONV_7X7]),
@@ -119,6 +126,7 @@ def statistics_line(cell: Cell) -> str:
     """:func:`cell_statistics` as one line of text, without what does not occur."""
     counts = cell_statistics(cell)
     words = {
+        "conv_1x1": "conv 1x1",
         "conv_3x3": "conv 3x3",
         "conv_5x5": "conv 5x5",
         "conv_7x7": "conv 7x7",

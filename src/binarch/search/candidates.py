@@ -1,7 +1,7 @@
 """Many candidates: each scored once, whoever does it and however often the search is started again."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import final
 
@@ -10,11 +10,6 @@ from binarch.runs import RunFolder
 from binarch.search.evaluation import Job, Record
 from binarch.search.executor import Executor
 from binarch.training import Display
-
-
-def drawable(candidates: Iterable[str]) -> list[str]:
-    """The primitives that an edge of a genotype can carry: all candidates but ``none``."""
-    return [name for name in candidates if name != "none"]
 
 
 @final

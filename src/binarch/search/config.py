@@ -5,9 +5,9 @@ from math import inf
 from typing import Literal, final
 
 from binarch.data import Augment, DataConfig
-from binarch.errors import UserError
+from binarch.errors import UserError, choose
 from binarch.nn import Binarization, Binarize
-from binarch.spaces import Space, build_space
+from binarch.spaces import SPACES, Space, build_space
 from binarch.training.config import per_stage, require
 from binarch.training.device import Device, Precision
 
@@ -38,7 +38,7 @@ class SearchConfig:
     data: DataConfig = field(default_factory=DataConfig)
     strategy: Literal["bats", "darts", "darts-second", "pdarts", "evolution", "reinforce", "random"] = "bats"
     """How to choose (see: binarch list strategies)."""
-    space: Literal["bats", "darts"] = "bats"
+    space: Literal["bats", "darts", "nasnet"] = "bats"
     """Which operations the primitives' names stand for."""
     binarize: Binarize | None = None
     """One bit during the search: none, activations, both (default: activations in the bats space, else none)."""
@@ -99,7 +99,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         for name in ("cells", "epochs", "skip_dropout"):
             per_stage(name, getattr(self, name), len(self.keep) + 1)
-        limits = (len(Space.candidates), *self.keep)
+        limits = (len(SPACES[choose("space", self.space, SPACES)].rules.candidates), *self.keep)
         require(
             all(2 <= after < before for before, after in zip(limits, self.keep, strict=False)),
             "keep", self.keep, f"falling numbers from below {limits[0]} to 2 or more",

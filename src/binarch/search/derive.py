@@ -3,16 +3,15 @@
 import torch
 from torch import Tensor
 
-from binarch.search.candidates import drawable
 from binarch.search.operations import EdgeOperations
-from binarch.spaces import Cell, Edge, Genotype
+from binarch.spaces import Cell, CellRules, Edge, Genotype
 
 #: Primitives without filters (at stride 1): where a collapsed search ends.
-PARAMETER_FREE = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
+PARAMETER_FREE = ("max_pool_3x3", "max_pool_5x5", "max_pool_7x7", "avg_pool_3x3", "skip_connect")
 
 
 def derive_cell(weights: Tensor, operations: EdgeOperations, max_skips: int | None = None) -> Cell:
-    """Discretize one cell (DARTS): two edges per node, one operation per edge.
+    """Discretize one cell (DARTS): two different edges per node, one operation per edge; all nodes make the output.
 
     An edge is worth its largest weight over all candidates but ``none``; a node keeps its two best edges, each with
     that candidate. ``none`` takes part in the softmax only. Ties go to the smaller source and the earlier candidate.
@@ -76,20 +75,18 @@ def parameter_free(cell: Cell) -> float:
     return sum(edge.primitive in PARAMETER_FREE for edge in cell.edges) / len(cell.edges)
 
 
-def random_genotype(candidates: tuple[str, ...], generator: torch.Generator, nodes: int = 4) -> Genotype:
-    """A uniform draw: for every node two different sources, for every edge any candidate but ``none``."""
+def random_genotype(rules: CellRules, generator: torch.Generator) -> Genotype:
+    """A uniform draw: for every node two sources as ``rules`` has them, for every edge any candidate but ``none``."""
 
     def draw(n: int) -> int:
         return int(torch.randint(n, (), generator=generator))
 
-    names = drawable(candidates)
-
     def cell() -> Cell:
         drawn = []
-        for node in range(2, nodes + 2):
-            sources = sorted(torch.randperm(node, generator=generator)[:2].tolist())
-            first, second = (Edge(names[draw(len(names))], source) for source in sources)
+        for node in range(2, rules.nodes + 2):
+            pair = [draw(node), draw(node)] if rules.repeats else torch.randperm(node, generator=generator)[:2].tolist()
+            first, second = (Edge(rules.operations[draw(len(rules.operations))], source) for source in sorted(pair))
             drawn.append((first, second))
-        return Cell(tuple(drawn), tuple(range(2, nodes + 2)))
+        return rules.cell(drawn)
 
     return Genotype(cell(), cell())

@@ -91,7 +91,7 @@ class _SearchTask(Task):
 
     def _supernet(self, names: dict[str, list[list[str]]] | None) -> Supernet:
         space: Space = self.config.build_space()
-        full = EdgeOperations.full(space.candidates)
+        full = EdgeOperations.full(space.rules)
         operations = {
             kind: full if names is None else EdgeOperations(full.nodes, tuple(tuple(ops) for ops in names[kind]))
             for kind in ("normal", "reduce")

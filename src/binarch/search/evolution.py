@@ -9,13 +9,13 @@ import torch
 
 from binarch.data import Dataset, derive_seed
 from binarch.runs import RunFolder
-from binarch.search.candidates import Candidates, drawable
+from binarch.search.candidates import Candidates
 from binarch.search.config import SearchConfig
 from binarch.search.derive import random_genotype
 from binarch.search.evaluation import Job
 from binarch.search.executor import Executor
 from binarch.search.strategy import Strategy
-from binarch.spaces import Cell, Genotype
+from binarch.spaces import Cell, CellRules, Genotype
 from binarch.training import Display
 
 T = TypeVar("T")
@@ -78,11 +78,11 @@ def evolve(
     return history
 
 
-def mutate_genotype(genotype: Genotype, candidates: tuple[str, ...], generator: torch.Generator) -> Genotype:
+def mutate_genotype(genotype: Genotype, rules: CellRules, generator: torch.Generator) -> Genotype:
     """Change one slot: of a random cell, node and edge either the source or the primitive; with chance 0.05 nothing.
 
-    A new source is drawn from the earlier states that the node does not use yet (where there is none, nothing changes),
-    a new primitive from all candidates but ``none``, the old one included.
+    A new source is drawn from the other states that ``rules`` lets the edge read (where there is none, nothing
+    changes), a new primitive from all candidates but ``none``, the old one included. The output follows the rules.
     """
 
     def pick(n: int) -> int:
@@ -95,22 +95,21 @@ def mutate_genotype(genotype: Genotype, candidates: tuple[str, ...], generator: 
     node, slot, of_source = pick(len(cell.nodes)), pick(2), pick(2) == 0
     edges = list(cell.nodes[node])
     if of_source:
-        free = [state for state in range(node + 2) if state not in {edge.source for edge in edges}]
+        free = rules.sources(node + 2, kept=edges[1 - slot].source, old=edges[slot].source)
         if not free:
             return genotype
         edges[slot] = replace(edges[slot], source=free[pick(len(free))])
     else:
-        names = drawable(candidates)
-        edges[slot] = replace(edges[slot], primitive=names[pick(len(names))])
+        edges[slot] = replace(edges[slot], primitive=rules.operations[pick(len(rules.operations))])
     nodes = (*cell.nodes[:node], (edges[0], edges[1]), *cell.nodes[node + 1 :])
-    return replace(genotype, **{kind: Cell(nodes, cell.concat)})
+    return replace(genotype, **{kind: rules.cell(nodes)})
 
 
 def propose(
     config: SearchConfig, dataset: Dataset, folder: RunFolder, display: Display, executor: Executor
 ) -> dict[str, Genotype]:
     """The fittest of each seed's history, which stays in ``evolution-SEED.json``."""
-    names = config.build_space().candidates
+    rules = config.build_space().rules
     found = {}
     for seed in config.seed:
         candidates = Candidates(f"Evolution, seed {seed}", config.candidates, folder, executor, display)
@@ -120,8 +119,8 @@ def propose(
             return [record.validation_accuracy for record in of.scores(jobs)]
 
         history = evolve(
-            lambda generator: random_genotype(names, generator),
-            lambda genotype, generator: mutate_genotype(genotype, names, generator),
+            lambda generator: random_genotype(rules, generator),
+            lambda genotype, generator: mutate_genotype(genotype, rules, generator),
             fitnesses,
             population=min(config.population, config.candidates),
             sample=config.sample,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 from binarch.errors import UserError
+from binarch.spaces import CellRules
 
 
 @final
@@ -25,9 +26,9 @@ class EdgeOperations:
             raise UserError("operations: every edge must carry the same number of candidates, at least one")
 
     @staticmethod
-    def full(candidates: tuple[str, ...], nodes: int = 4) -> "EdgeOperations":
-        """Every candidate on every edge."""
-        return EdgeOperations(nodes, (candidates,) * (nodes * (nodes + 3) // 2))
+    def full(rules: CellRules) -> "EdgeOperations":
+        """Every candidate of a space on every edge."""
+        return EdgeOperations(rules.nodes, (rules.candidates,) * (rules.nodes * (rules.nodes + 3) // 2))
 
     @property
     def ends(self) -> tuple[tuple[int, int], ...]:

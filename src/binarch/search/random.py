@@ -24,7 +24,7 @@ def propose(
     for seed in config.seed:
         generator = torch.Generator().manual_seed(derive_seed(seed, "random cells"))
         for index in range(config.candidates):
-            found[f"seed-{seed}-cell-{index}"] = random_genotype(config.build_space().candidates, generator)
+            found[f"seed-{seed}-cell-{index}"] = random_genotype(config.build_space().rules, generator)
     return found
 
 

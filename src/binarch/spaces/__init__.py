@@ -9,18 +9,22 @@ from binarch.spaces.base import Space
 from binarch.spaces.bats import Bats
 from binarch.spaces.darts import Darts
 from binarch.spaces.genotype import Cell, Edge, Genotype
+from binarch.spaces.nasnet import Nasnet
 from binarch.spaces.published import PUBLISHED, Published, published
+from binarch.spaces.rules import CellRules
 
-SPACES: dict[str, type[Space]] = {"bats": Bats, "darts": Darts}
+SPACES: dict[str, type[Space]] = {"bats": Bats, "darts": Darts, "nasnet": Nasnet}
 
 __all__ = [
     "PUBLISHED",
     "SPACES",
     "Bats",
     "Cell",
+    "CellRules",
     "Darts",
     "Edge",
     "Genotype",
+    "Nasnet",
     "Published",
     "Space",
     "build_space",
@@ -30,9 +34,11 @@ __all__ = [
 
 
 def build_space(name: str, binarization: Binarization, groups: int = 12) -> Space:
-    """The space called ``name``; ``groups`` are those of the bats space (darts has none)."""
+    """The space called ``name``; ``groups`` are those of the bats space (the others have none)."""
     choose("space", name, SPACES)
-    return Bats(binarization, groups) if name == "bats" else Darts(binarization)
+    if name == "bats":
+        return Bats(binarization, groups)
+    return Darts(binarization) if name == "darts" else Nasnet(binarization)
 
 
 def find_genotype(name: str) -> Genotype:

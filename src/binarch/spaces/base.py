@@ -5,36 +5,54 @@ from typing import ClassVar
 
 from torch import nn
 
+from binarch.errors import UserError
 from binarch.nn import Binarization
+from binarch.spaces.genotype import Genotype
+from binarch.spaces.rules import CellRules
 
 
 class Space(ABC):
     """Names and builds everything that is particular to a search space.
 
-    A space knows its primitives, how a cell prepares its two inputs, how a network begins, and what its auxiliary
-    head looks like. It does not know networks. ``search=True`` asks for the supernet's form of a module: batch
-    norm without affine parameters, and a batch norm behind every pool.
+    A space knows what a cell may be, its primitives, how a cell prepares its two inputs, how a network begins, and what
+    its auxiliary head looks like. It does not know networks. ``search=True`` asks for the supernet's form of a module:
+    batch norm without affine parameters, and a batch norm behind every pool.
     """
 
     name: ClassVar[str]
     description: ClassVar[str]
-    #: The candidates of a search, in the order of the architecture parameters.
-    candidates: ClassVar[tuple[str, ...]] = (
-        "none",
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "dil_conv_3x3",
-        "dil_conv_5x5",
+    #: What a cell may be: the candidates of a search, nodes, sources, output. Unless told otherwise, as in DARTS.
+    rules: ClassVar[CellRules] = CellRules(
+        (
+            "none",
+            "max_pool_3x3",
+            "avg_pool_3x3",
+            "skip_connect",
+            "sep_conv_3x3",
+            "sep_conv_5x5",
+            "dil_conv_3x3",
+            "dil_conv_5x5",
+        )
     )
+    #: Every primitive that :meth:`primitive` builds; a search has the candidates of ``rules`` only.
+    primitives: ClassVar[tuple[str, ...]] = (*rules.candidates, "sep_conv_7x7", "conv_7x1_1x7")
     #: What the convolutions binarize.
     binarization: Binarization
 
     @abstractmethod
     def check(self, channels: int) -> None:
         """Raise a :class:`~binarch.errors.UserError` where cells of this width cannot be built."""
+
+    def require(self, *names: str) -> None:
+        """Raise a :class:`~binarch.errors.UserError` where one of these primitives is not in the space."""
+        for name in names:
+            if name not in self.primitives:
+                known = ", ".join(sorted(self.primitives))
+                raise UserError(f"primitive: {name!r} is unknown in the {self.name} space; it has {known}")
+
+    def check_genotype(self, genotype: Genotype) -> None:
+        """Raise a :class:`~binarch.errors.UserError` where a cell has a primitive that is not in the space."""
+        self.require(*(edge.primitive for cell in (genotype.normal, genotype.reduce) for edge in cell.edges))
 
     @abstractmethod
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:

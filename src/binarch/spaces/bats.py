@@ -10,10 +10,9 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from binarch.errors import UserError, choose
+from binarch.errors import UserError
 from binarch.nn import Binarization, ChannelShuffle, ExactConv2d, PReLU, QuantConv2d, ShiftedPair, Zero, batch_norm
 from binarch.spaces.base import Space
-from binarch.spaces.genotype import PRIMITIVES
 from binarch.spaces.parts import SpatialMean, pool
 
 #: Groups of the channel shuffle, fixed in the authors' public layers.
@@ -69,14 +68,14 @@ class Bats(Space):
 
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """Build the primitive called ``name``."""
-        choose("primitive", name, PRIMITIVES)
+        self.require(name)
         kind, _, size = name.rpartition("_")
         match kind:
             case "sep_conv" | "dil_conv":
                 dilation = 2 if kind == "dil_conv" else 1
                 return self._grouped(channels, int(size[0]), stride, dilation, search)
             case "max_pool" | "avg_pool":
-                return pool(kind, channels, stride, search=search)
+                return pool(name, channels, stride, search=search)
             case "conv_7x1":
                 return self._asymmetric(channels, stride, search)
             case _ if name == "skip_connect":

@@ -4,11 +4,10 @@ from typing import ClassVar, final
 
 from torch import nn
 
-from binarch.errors import UserError, choose
-from binarch.nn import Binarization, ShiftedPair, Zero, batch_norm
+from binarch.errors import UserError
+from binarch.nn import Binarization, Zero, batch_norm
 from binarch.spaces.base import Space
-from binarch.spaces.genotype import PRIMITIVES
-from binarch.spaces.parts import SpatialMean, pool
+from binarch.spaces.parts import SpatialMean, factorized_reduce, pool, relu_conv, separable
 
 
 @final
@@ -47,18 +46,16 @@ class Darts(Space):
 
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """Build the primitive called ``name``."""
-        choose("primitive", name, PRIMITIVES)
+        self.require(name)
         kind, _, size = name.rpartition("_")
         match kind:
             case "sep_conv":
-                return nn.Sequential(
-                    *_separable(channels, int(size[0]), stride, 1, search),
-                    *_separable(channels, int(size[0]), 1, 1, search),
-                )
+                first = separable(channels, channels, int(size[0]), stride, search=search)
+                return nn.Sequential(*first, *separable(channels, channels, int(size[0]), 1, search=search))
             case "dil_conv":
-                return nn.Sequential(*_separable(channels, int(size[0]), stride, 2, search))
+                return nn.Sequential(*separable(channels, channels, int(size[0]), stride, dilation=2, search=search))
             case "max_pool" | "avg_pool":
-                return pool(kind, channels, stride, search=search)
+                return pool(name, channels, stride, search=search)
             case "conv_7x1":
                 return nn.Sequential(
                     nn.ReLU(),
@@ -67,15 +64,15 @@ class Darts(Space):
                     batch_norm(channels, search=search),
                 )
             case _ if name == "skip_connect":
-                return nn.Identity() if stride == 1 else _factorized_reduce(channels, channels, search)
+                return nn.Identity() if stride == 1 else factorized_reduce(channels, channels, search=search)
             case _:
                 return Zero(stride)
 
     def preprocess(self, inputs: int, channels: int, *, halve: bool, search: bool = False) -> nn.Module:
         """ReLU, 1 x 1 convolution, BN; the shifted pair where the input must be halved."""
         if halve:
-            return _factorized_reduce(inputs, channels, search)
-        return nn.Sequential(nn.ReLU(), nn.Conv2d(inputs, channels, 1, bias=False), batch_norm(channels, search=search))
+            return factorized_reduce(inputs, channels, search=search)
+        return nn.Sequential(*relu_conv(inputs, channels, (1, 1), search=search))
 
     def stem(self, channels: int, *, search: bool = False) -> nn.Module:
         """3 x 3 convolution and BN."""
@@ -110,30 +107,3 @@ class Darts(Space):
             SpatialMean(),
             nn.Linear(768, classes),
         )
-
-
-def _separable(channels: int, kernel: int, stride: int, dilation: int, search: bool) -> list[nn.Module]:
-    return [
-        nn.ReLU(),
-        nn.Conv2d(
-            channels,
-            channels,
-            kernel,
-            stride,
-            dilation * (kernel // 2),
-            dilation,
-            groups=channels,
-            bias=False,
-        ),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        batch_norm(channels, search=search),
-    ]
-
-
-def _factorized_reduce(inputs: int, channels: int, search: bool) -> nn.Module:
-    half = channels // 2
-    return nn.Sequential(
-        nn.ReLU(),
-        ShiftedPair(nn.Conv2d(inputs, half, 1, 2, bias=False), nn.Conv2d(inputs, half, 1, 2, bias=False)),
-        batch_norm(channels, search=search),
-    )

@@ -29,6 +29,11 @@ PRIMITIVES = (
     "dil_conv_3x3",
     "dil_conv_5x5",
     "conv_7x1_1x7",
+    "conv_1x3_3x1",
+    "conv_1x1",
+    "conv_3x3",
+    "max_pool_5x5",
+    "max_pool_7x7",
 )
 
 

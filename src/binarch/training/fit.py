@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batches, split
 from binarch.errors import UserError
-from binarch.models import Architecture, CellNetwork, costs
+from binarch.models import Architecture, ScheduledDropPath, costs
 from binarch.nn import parameter_groups, settle
 from binarch.ranks import Ranks
 from binarch.runs import RunFolder, to_plain
@@ -68,7 +68,7 @@ class _TrainTask(Task):
         rate = self.schedule.at(self.stage.learning_rate, (epoch + step / self.steps) / self.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["step_scale"]
-        if isinstance(self.plain, CellNetwork):
+        if isinstance(self.plain, ScheduledDropPath):
             self.plain.set_drop_path(self.config.drop_path * epoch / self.epochs)
         self.network.train()
         output = self.network(x.contiguous(memory_format=torch.channels_last))

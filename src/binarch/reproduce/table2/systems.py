@@ -48,11 +48,11 @@ def _binary(search: SearchConfig, **settings: Any) -> Searched:
 
 
 _NASNET = SearchConfig(
-    data=_CIFAR, strategy="reinforce", space="darts", cells=(8,), channels=32, candidates=1000, population=20,
+    data=_CIFAR, strategy="reinforce", space="nasnet", cells=(8,), channels=32, candidates=1000, population=20,
     rank_epochs=20,
 )  # fmt: skip
 _AMOEBANET = SearchConfig(
-    data=_CIFAR, strategy="evolution", space="darts", cells=(11,), channels=24, candidates=1000, population=100,
+    data=_CIFAR, strategy="evolution", space="nasnet", cells=(11,), channels=24, candidates=1000, population=100,
     sample=25, rank_epochs=25,
 )  # fmt: skip
 _DARTS, _DARTS_SECOND = _gradient("darts"), _gradient("darts-second")
@@ -77,18 +77,18 @@ SYSTEMS: dict[str, System] = {
     for system in (
         System(
             "nasnet-a", "NASNet-A", 2.65, 3.3, 2000,
-            Trained("nasnet", "nasnet", _train("darts", batch_size=32, weight_decay=(5e-4,), drop_path=0.4)),
-            Searched(_NASNET, _train("darts", batch_size=32, weight_decay=(5e-4,), drop_path=0.4)),
+            Trained("nasnet-a", "nasnet", _train("darts", batch_size=32, weight_decay=(5e-4,), drop_path=0.4)),
+            Searched(_NASNET, _train("nasnet", batch_size=32, weight_decay=(5e-4,), drop_path=0.4)),
             _binary(_NASNET),
             (_FEWER, "the controller's rate is higher, for so few models", _TRANSCRIBED, _ONE_SPACE),
         ),
         System(
             "amoebanet-a", "AmoebaNet-A", 3.34, 3.2, 3150,
-            Trained("amoebanet", "amoebanet", _train(
+            Trained("amoebanet-a", "amoebanet", _train(
                 "darts", batch_size=32, weight_decay=(5e-4,), drop_path=0.3, cutout=0, learning_rate=(0.024,),
                 auxiliary_weight=0.5,
             )),
-            Searched(_AMOEBANET, _train("darts", batch_size=32, weight_decay=(5e-4,), drop_path=0.3, cutout=0)),
+            Searched(_AMOEBANET, _train("nasnet", batch_size=32, weight_decay=(5e-4,), drop_path=0.3, cutout=0)),
             _binary(_AMOEBANET),
             (_FEWER, _TRANSCRIBED, _ONE_SPACE),
         ),

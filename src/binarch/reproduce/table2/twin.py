@@ -27,19 +27,19 @@ def twin(genotype: Genotype, network: NetworkConfig, name: str, seed: int) -> Ge
     size. A uniform draw walks by random mutations, of which those are kept that bring it nearer to the size, until it
     is near enough. ``name`` and ``seed`` fix the walk.
     """
-    candidates = network.build_space("none").candidates
+    rules = network.build_space("none").rules
     generator = torch.Generator().manual_seed(derive_seed(seed, "twin", name))
     target = parameters(genotype, network)
 
     def distance(other: Genotype) -> float:
         return abs(parameters(other, network) - target) / target
 
-    nearest = random_genotype(candidates, generator)
+    nearest = random_genotype(rules, generator)
     gap = distance(nearest)
     for _ in range(TRIES):
         if gap <= TOLERANCE:
             break
-        other = mutate_genotype(nearest, candidates, generator)
+        other = mutate_genotype(nearest, rules, generator)
         if (found := distance(other)) < gap:
             nearest, gap = other, found
     return nearest
