@@ -86,15 +86,17 @@ class SearchConfig:
     """Cells that random ranks, or that evolution and reinforce train in all."""
     population: int = 20
     sample: int = 5
+    """evolution: how many live, how many compete to be a parent; reinforce: population is one lesson."""
     brood: int = 1
-    """evolution: how many live, compete to be a parent, are bred at a time; reinforce: population is one lesson."""
+    """evolution: how many children are bred, and trained, at a time."""
     rank_epochs: int = 10
     """Epochs of the short training that ranks a cell."""
     precision: Precision = "auto"
     device: Device = "auto"
+    """Number format of the computation, and where."""
     executor: Literal["local", "ray"] = "local"
     workers: int = 1
-    """Number format and place; who trains candidates (docs/cluster.md), and how many at a time."""
+    """Who trains candidates: this machine or a Ray cluster (docs/cluster.md); how many at a time."""
 
     def __post_init__(self) -> None:
         for name in ("cells", "epochs", "skip_dropout"):
