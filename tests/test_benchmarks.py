@@ -65,3 +65,10 @@ def test_equality_of_a_small_vgg(tmp_path: Path) -> None:
     equality = script("equality")
     equality.main(equality.Comparison(CIFAR10, tmp_path, width=8, epochs=1, limit=200, images=50))
     assert "| VGG-small, width 8 | 50 |" in (tmp_path / "README.md").read_text()
+
+
+def test_second_order_is_timed_against_the_first(tmp_path: Path) -> None:
+    timing = script("second_order")
+    timing.main(timing.Benchmark(tmp_path, cells=3, channels=4, groups=2, image_size=8, batch=4, rounds=1, threads=1))
+    page = (tmp_path / "README.md").read_text()
+    assert all(f"| {name} |" in page for name in timing.SETTINGS)

@@ -21,7 +21,8 @@ from binarch.models import CellNetwork, NetworkConfig
 from binarch.ranks import ALONE, Ranks
 from binarch.runs import RunFolder
 from binarch.search import SearchConfig, search
-from binarch.search.differentiable import _SearchTask, halves
+from binarch.search.differentiable import halves
+from binarch.search.search_task import SearchTask
 from binarch.search.supernet import Supernet
 from binarch.spaces import PUBLISHED
 from binarch.training import Display, Interrupted, Task, TrainConfig, train
@@ -74,7 +75,7 @@ def search_task(ranks: Ranks, dataset: Dataset, strategy: str) -> tuple[Task, nn
     config = replace(SEARCH, strategy=strategy, space="bats", binarize="none")
     fabric = make_fabric("cpu", "32", ranks)
     folder = RunFolder("never written", ranks)
-    task = _SearchTask(config, 0, 0, dataset, halves(dataset, fabric), fabric, folder, None)
+    task = SearchTask(config, 0, 0, dataset, halves(dataset, fabric), fabric, folder, None)
     return task, task.supernet
 
 

@@ -12,7 +12,8 @@ from binarch.data import DataConfig, Dataset, derive_seed, load
 from binarch.errors import UserError
 from binarch.runs import RunFolder
 from binarch.search import SearchConfig, search
-from binarch.search.differentiable import _SearchTask, halves, search_gradient
+from binarch.search.differentiable import halves, search_gradient
+from binarch.search.search_task import SearchTask
 from binarch.spaces import Genotype
 from binarch.training import Display
 from binarch.training.device import make_fabric
@@ -87,8 +88,8 @@ def test_a_search_continues_bit_for_bit_from_every_step(
     fabric = make_fabric("cpu", "32")
     parts = halves(digits, fabric)
 
-    def begin(state: dict[str, Any] | None, folder: str) -> _SearchTask:
-        task = _SearchTask(config, 0, 0, digits, parts, fabric, RunFolder(tmp_path / folder), None)
+    def begin(state: dict[str, Any] | None, folder: str) -> SearchTask:
+        task = SearchTask(config, 0, 0, digits, parts, fabric, RunFolder(tmp_path / folder), None)
         if state is not None:
             task.load_state(state)
         return task
@@ -105,7 +106,7 @@ def test_a_search_continues_bit_for_bit_from_every_step(
             rows.append(task.epoch_end(epoch, [0.0, 0.0, 1.0]))
         return task.state(), rows
 
-    def saved(task: _SearchTask, folder: str) -> dict[str, Any]:
+    def saved(task: SearchTask, folder: str) -> dict[str, Any]:
         RunFolder(tmp_path / folder).save_checkpoint(task.state())
         state = RunFolder(tmp_path / folder).load_checkpoint()
         assert state is not None
