@@ -10,8 +10,8 @@ from binarch.runs import RunFolder, read_json
 from binarch.spaces import Genotype
 
 TITLES = (
-    "system", "published: error, %", "parameters", "search", "ours", "error, %", "n", "parameters, k",
-    "random cells of that size: error, %", "n", "parameters, k", "search took", "training took", "depth", "5x5",
+    "system", "published error, %", "parameters", "search", "ours", "error, %", "n", "parameters, k",
+    "random cells of that size, %", "n", "parameters, k", "search took", "training took", "depth", "5x5",
 )  # fmt: skip
 
 
