@@ -78,7 +78,7 @@ def test_kernels_are_those_of_convolutions() -> None:
     found = {name: kernel_of(name) for name in PRIMITIVES}
     assert {name: kernel for name, kernel in found.items() if kernel is not None} == {
         "sep_conv_3x3": 3, "sep_conv_5x5": 5, "sep_conv_7x7": 7, "dil_conv_3x3": 3, "dil_conv_5x5": 5,
-        "conv_7x1_1x7": 7,
+        "conv_1x1": 1, "conv_3x3": 3, "conv_1x3_3x1": 3, "conv_7x1_1x7": 7,
     }  # fmt: skip
 
 

@@ -91,10 +91,8 @@ def wrapped(label: str) -> str:
 
 def kernel_of(primitive: str) -> int | None:
     """The longer side of a convolution's filter, before dilation; None for what is no convolution."""
-    if primitive == _ROW_COLUMN:
-        return 7
-    conv = _CONV.fullmatch(primitive)
-    return int(conv[2].partition("x")[0]) if conv else None
+    known = primitive in _ROW_COLUMN or _CONV.fullmatch(primitive)
+    return max(map(int, re.findall(r"\d+", primitive))) if known else None
 
 
 def cell_statistics(cell: Cell) -> dict[str, int]:
