@@ -77,6 +77,12 @@ class Ranks:
                 f"{2 * self.world} or more (and as many images), or start fewer ranks"
             )
 
+    def check_data(self, batch_size: int, pixels: Tensor, labels: Tensor) -> None:
+        """Refuse batches that are too small, and images that are not the same on all ranks."""
+        self.check_batch(min(batch_size, len(labels)))
+        if not self.agree([pixels, labels]):
+            raise UserError("data: the ranks have different images; give all of them the same --dataset or --data")
+
     def sum(self, tensors: Sequence[Tensor], weight: float = 1.0) -> list[Tensor]:
         """The sum over ranks of each tensor times the rank's ``weight``; no gradient passes."""
         if self.world == 1:

@@ -45,8 +45,8 @@ def rows_of(config: SearchConfig, digits: Dataset, folder: Path) -> list[dict[st
         {"strategy": "darts", "space": "darts", "partial": 2, "epochs": (1,)},
         {"strategy": "darts", "space": "darts", "channels": 4, "auxiliary_skip": True, "warmup_epochs": 1},
         {"strategy": "bats", "channels": 4, "beta_weight": 2.0},
-        {"strategy": "darts-second", "space": "darts", "epochs": (1,), **ALL},
-        {"strategy": "bats", "binarize": "both", "keep": (4,), "epochs": (1,), "skip_dropout": (0.3,), **ALL},
+        {"strategy": "darts-second", "space": "darts", **ALL},
+        {"strategy": "bats", "binarize": "both", "keep": (4,), "skip_dropout": (0.3,), **ALL},
     ],
 )
 def test_searches_with_repairs(settings: dict[str, Any], digits: Dataset, tmp_path: Path) -> None:

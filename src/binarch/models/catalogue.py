@@ -26,6 +26,8 @@ class Model:
     """Function of (width, classes, image_size)."""
     with_auxiliary: Callable[[int, int, int], nn.Module] | None = None
     """The same with an auxiliary head beside it, for training; None: the network has none."""
+    least_width: int = 1
+    """For cells 4: in narrower ones PyTorch's strided convolutions write out of bounds (see spaces/darts.py)."""
 
 
 def _wide(widen: int) -> Callable[[int, int, int], nn.Module]:
@@ -74,9 +76,13 @@ MODELS: dict[str, Model] = {
     "wrn40-2": Model("wide ResNet of 40 layers, widths 16-32-64-128; the stem has width / 2", 32, _wide(2)),
     "wrn40-4": Model("wide ResNet of 40 layers, widths 16-64-128-256; the stem has width / 4", 64, _wide(4)),
     "wrn40-cbcn": Model("wide ResNet of 40 layers, widths 64-64-128-256 (CBCN)", 64, _wide(1)),
-    "nasnet-a": Model("NASNet-A, 20 cells, as its authors built it", 32, _nasnet_a(False), _nasnet_a(True)),
+    "nasnet-a": Model("NASNet-A, 20 cells, as its authors built it", 32, _nasnet_a(False), _nasnet_a(True), 4),
     "amoebanet-a": Model(
-        "AmoebaNet-A, 20 cells, as its authors built it; the stem has 32", 36, _amoebanet_a(False), _amoebanet_a(True)
+        "AmoebaNet-A, 20 cells, as its authors built it; the stem has 32",
+        36,
+        _amoebanet_a(False),
+        _amoebanet_a(True),
+        4,
     ),
 }
 
@@ -92,7 +98,8 @@ def build_model(
     """
     model = MODELS[choose("model", name, MODELS)]
     chosen = model.width if width is None else width
-    for field, value, least in (("classes", classes, 1), ("image_size", image_size, 8), ("width", chosen, 1)):
+    smallest = {"classes": (classes, 1), "image_size": (image_size, 8), "width": (chosen, model.least_width)}
+    for field, (value, least) in smallest.items():
         if value < least:
             raise UserError(f"{field}: {value} is not possible; use {least} or more")
     if not auxiliary:

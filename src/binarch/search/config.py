@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from binarch.data import Augment, DataConfig
 from binarch.errors import UserError, choose
@@ -11,6 +11,7 @@ from binarch.spaces import SPACES, Space, build_space
 from binarch.training.config import per_stage, require
 from binarch.training.device import Device, Precision
 
+StrategyName = Literal["bats", "darts", "darts-second", "pdarts", "evolution", "reinforce", "random"]
 #: Softmax temperature of the ``bats`` strategy (see docs/architecture.md).
 TEMPERATURE = 0.1
 
@@ -36,7 +37,7 @@ class SearchConfig:
     """
 
     data: DataConfig = field(default_factory=DataConfig)
-    strategy: Literal["bats", "darts", "darts-second", "pdarts", "evolution", "reinforce", "random"] = "bats"
+    strategy: StrategyName = "bats"
     """How to choose (see: binarch list strategies)."""
     space: Literal["bats", "darts", "nasnet"] = "bats"
     """Which operations the primitives' names stand for."""
@@ -64,7 +65,7 @@ class SearchConfig:
     auxiliary_skip: bool = False
     """DARTS-minus: one more skip on every edge, which fades out in each stage."""
     beta_weight: float = 0.0
-    """beta-DARTS: weight of the alphas' logsumexp at the end of each stage; published: half the epochs."""
+    """beta-DARTS: what the weight of the alphas' logsumexp grows to in each stage; published: half the epochs."""
     batch_size: int = 64
     """Images per step, for the weights and again for the alphas."""
     learning_rate: float = 0.025
@@ -82,10 +83,10 @@ class SearchConfig:
     """Pixels of padding for the random crop (0: none); mirror half of the images."""
     seed: tuple[int, ...] = (0,)
     """Searches to run; with several (or with random cells) short trainings rank the results."""
-    candidates: int = 8
+    candidates: int = 40
     """Cells that random ranks, or that evolution and reinforce train in all."""
-    population: int = 20
-    sample: int = 5
+    population: int = 10
+    sample: int = 3
     """evolution: how many live, how many compete to be a parent; reinforce: population is one lesson."""
     brood: int = 1
     """evolution: how many children are bred, and trained, at a time."""
@@ -99,6 +100,8 @@ class SearchConfig:
     """Who trains candidates: this machine or a Ray cluster (docs/cluster.md); how many at a time."""
 
     def __post_init__(self) -> None:
+        for name, allowed in (("strategy", get_args(StrategyName)), ("executor", ("local", "ray"))):
+            choose(name, getattr(self, name), allowed)
         for name in ("cells", "epochs", "skip_dropout"):
             per_stage(name, getattr(self, name), len(self.keep) + 1)
         limits = (len(SPACES[choose("space", self.space, SPACES)].rules.candidates), *self.keep)
@@ -122,6 +125,10 @@ class SearchConfig:
         require(self.max_skips is None or self.max_skips >= 0, "max_skips", self.max_skips, "0 or more")
         require(self.partial >= 1, "partial", self.partial, "1 (off) or more")
         require(0 <= self.beta_weight < inf, "beta_weight", self.beta_weight, "0 (off) or more")
+        require(
+            self.beta_weight == 0 or min(self.epochs) >= 2, "beta_weight", self.beta_weight,
+            "0, or 2 epochs or more in each stage: it begins with the second",
+        )  # fmt: skip
         self._refuse_repairs_without_supernet()
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "above 0")
@@ -129,13 +136,19 @@ class SearchConfig:
         require(self.clip > 0, "clip", self.clip, "above 0")
         require(bool(self.seed), "seed", self.seed, "at least one")
         require(len(set(self.seed)) == len(self.seed), "seed", self.seed, "each seed once")
-        require(self.candidates >= 1, "candidates", self.candidates, "1 or more")
         require(all(0 <= p < 1 for p in self.skip_dropout), "skip_dropout", self.skip_dropout, "from 0 to below 1")
+        if self.second_order and self.precision == "bf16":
+            raise UserError("precision: bf16 is too coarse for darts-second's finite differences; use 32 or auto")
         if self.strategy == "pdarts" and not self.keep:
             raise UserError("keep: pdarts goes in stages with fewer candidates each; give it, e.g. --keep 5 3")
         require(self.population >= 1, "population", self.population, "1 or more")
         require(self.sample >= 1, "sample", self.sample, "1 or more")
         require(1 <= self.brood <= self.population, "brood", self.brood, f"1 to {self.population}, the population")
+        least = {"evolution": self.population + 1, "reinforce": 2 * self.population}.get(self.strategy, 1)
+        require(
+            self.candidates >= least, "candidates", self.candidates,
+            f"{least} or more with --population {self.population}, or {self.strategy} draws at random and never learns",
+        )  # fmt: skip
         require(self.workers >= 1, "workers", self.workers, "1 or more")
         require(self.rank_epochs >= 1, "rank_epochs", self.rank_epochs, "1 or more")
         if self.strategy != "bats" and self.temperature is not None:
@@ -162,6 +175,11 @@ class SearchConfig:
     def second_order(self) -> bool:
         """Whether the alphas look one step of the weights ahead."""
         return self.strategy == "darts-second"
+
+    @property
+    def supernet_precision(self) -> Precision:
+        """The number format of supernets: 32 for the second order, whose differences drown in bfloat16's rounding."""
+        return "32" if self.second_order else self.precision
 
     @property
     def binarization(self) -> Binarize:

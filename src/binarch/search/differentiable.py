@@ -41,7 +41,7 @@ def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: R
     """Run one seed of a gradient search in its own folder; a finished one is read back."""
     if folder.has("result.json"):
         return folder.ranks.told(lambda: Genotype.load(folder / "genotype.json"))
-    fabric = make_fabric(config.device, config.precision, folder.ranks)
+    fabric = make_fabric(config.device, config.supernet_precision, folder.ranks)
     parts = halves(dataset, fabric)
 
     def build(index: int) -> Any:

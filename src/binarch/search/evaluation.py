@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import Any, final
 
+import torch
+
 from binarch.data import Dataset
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
@@ -13,7 +15,7 @@ from binarch.nn import Binarize
 from binarch.runs import RunFolder
 from binarch.search.config import SearchConfig
 from binarch.spaces import Genotype
-from binarch.training import Display, TrainConfig, train
+from binarch.training import Display, Diverged, TrainConfig, train
 
 #: Seed of the halves, of every search, of every short training.
 SPLIT_SEED = 0
@@ -43,7 +45,7 @@ class Job:
 @final
 @dataclass(frozen=True)
 class Record:
-    """What an evaluation found: accuracy (0..1) on the held-out half, seconds of training, parameters."""
+    """What an evaluation found: accuracy on the held-out half (0..1; 0 if it diverged), seconds, parameters."""
 
     genotype: Genotype
     validation_accuracy: float
@@ -97,8 +99,19 @@ class Evaluator:
             seed=SPLIT_SEED,
         )
         with self._run_folder() as folder:
-            done = train(job.genotype, settings, self.dataset, folder.child(job.name), display, test=False, resume=True)
+            child = folder.child(job.name)
+            try:
+                done = train(job.genotype, settings, self.dataset, child, display, test=False, resume=True)
+            except Diverged as error:  # trained again it would diverge again: a cell of no worth, not the search's end
+                display.say(f"{job.name}: {error}")
+                return Record(job.genotype, 0.0, sum(row["seconds"] for row in child.metrics()), self._params(job))
         return Record(job.genotype, done["validation_accuracy"], done["train_seconds"], done["costs"]["params"])
+
+    def _params(self, job: Job) -> int:
+        network = candidate_network(self.config)
+        with torch.device("meta"):
+            built = network.build(job.genotype, len(self.dataset.classes), candidate_binarize(self.config))
+        return sum(parameter.numel() for parameter in built.parameters())
 
     @contextmanager
     def _run_folder(self) -> Iterator[RunFolder]:
@@ -106,4 +119,4 @@ class Evaluator:
             yield self.folder
         else:
             with TemporaryDirectory(prefix="binarch-") as scratch:
-                yield RunFolder(scratch)
+                yield RunFolder(scratch, self.folder.ranks)

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import final
@@ -61,7 +62,11 @@ class LocalPool(Executor):
                     if deaths[job.name] == MAX_DEATHS:
                         raise UserError(_told(job, worker.ended()))
                     waiting.appendleft(job)
+        except KeyboardInterrupt:
+            yield from _last_records(running)
+            raise Interrupted from None
         finally:
+            _stop(running)
             for worker in running:  # nobody waits for their answers any more
                 worker.kill()
 
@@ -138,18 +143,30 @@ class _Worker:
 
 
 def _ready(running: dict[_Worker, Job]) -> list[_Worker]:
-    """Wait for an answer, or the death of a worker. Ctrl-C is passed on, and the workers have time to save."""
-    by_pipe = {worker.pipe: worker for worker in running}
-    try:
-        ready = wait(list(by_pipe))
-        return [worker for pipe, worker in by_pipe.items() if pipe in ready]
-    except KeyboardInterrupt:
-        end = time.monotonic() + GRACE_SECONDS
-        for worker in running:
-            worker.interrupt()
-        for pipe in by_pipe:
-            pipe.poll(max(0.0, end - time.monotonic()))
-        raise Interrupted from None
+    """Wait for an answer, or the death of a worker."""
+    ready = wait([worker.pipe for worker in running])
+    return [worker for worker in running if worker.pipe in ready]
+
+
+def _stop(running: dict[_Worker, Job]) -> None:
+    """Interrupt trainings, as Ctrl-C does, and give them time to save; each answers that it was interrupted."""
+    end = time.monotonic() + GRACE_SECONDS
+    for worker in running:
+        worker.interrupt()
+    for worker in running:
+        worker.pipe.poll(max(0.0, end - time.monotonic()))
+
+
+def _last_records(running: dict[_Worker, Job]) -> Iterator[tuple[Job, Record]]:
+    """Stop the trainings; those that were finished meanwhile count."""
+    _stop(running)
+    for worker, job in list(running.items()):
+        del running[worker]
+        with suppress(Exception):
+            record = worker.answer() if worker.pipe.poll() else None
+            if record is not None:
+                yield job, record
+        worker.kill()
 
 
 def _gpu(place: int) -> str | None:

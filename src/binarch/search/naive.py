@@ -80,8 +80,9 @@ class NaiveCell(nn.Module):
         self.strides = [2 if reduction and source < 2 else 1 for source, _ in operations.ends]
         self.preprocess0 = space.preprocess(inputs[0], channels, halve=halve_first, search=True)
         self.preprocess1 = space.preprocess(inputs[1], channels, halve=False, search=True)
+        part = space.part(partial)
         self.edges = nn.ModuleList(
-            MixedOperation(space, names, self.mixed_channels, stride, self.skip_dropout, auxiliary_skip=auxiliary_skip)
+            MixedOperation(part, names, self.mixed_channels, stride, self.skip_dropout, auxiliary_skip=auxiliary_skip)
             for stride, names in zip(self.strides, operations.names, strict=True)
         )
 

@@ -7,6 +7,7 @@ then, every edge gets one more parameter, and a softmax over the edges that ente
 What differs from the published search:
 
 - its bypass at stride 2 needs even sizes; ours rounds up, as the strided operations do;
+- in the bats space groups stay as wide as they are in the derived cell, so there are K times fewer (``Space.part``);
 - a softmax temperature (BATS) sharpens the choice of operations only: a node keeps two edges, not one;
 - rates, batch size and the epochs with frozen alphas (15 of 50 there) are settings of their own (``warmup_epochs``).
 """
@@ -28,7 +29,7 @@ def check_width(space: Space, channels: int, partial: int) -> None:
     if partial < 1 or channels % partial:
         raise UserError(f"partial: {partial} does not divide {channels} channels; choose --partial or --channels so")
     try:
-        space.check(channels // partial)
+        space.part(partial).check(channels // partial)
     except UserError as error:
         raise UserError(
             f"partial: {partial} leaves {channels // partial} of {channels} channels to the mixed operations, which "

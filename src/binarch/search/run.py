@@ -21,6 +21,7 @@ from binarch.search.ray_tasks import RayTasks
 from binarch.search.reinforce import REINFORCE
 from binarch.spaces import Genotype
 from binarch.training import Display
+from binarch.training.device import make_fabric
 
 STRATEGIES = {strategy.name: strategy for strategy in (BATS, DARTS, DARTS_SECOND, PDARTS, EVOLUTION, REINFORCE, RANDOM)}
 
@@ -35,6 +36,8 @@ def search(
     With several workers these are the sums of what each has spent.
     """
     check_width(config.build_space(), config.channels, config.partial)
+    make_fabric(config.device, config.supernet_precision, folder.ranks)
+    folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     settings = {"verb": "search", **to_plain(config), "found": dataset.identity()}
     display = display.into(folder / "log.txt")
     with make_executor(config, dataset, folder, display) as executor:
@@ -65,9 +68,10 @@ def make_executor(config: SearchConfig, dataset: Dataset, folder: RunFolder, dis
     """Who evaluates the candidates of the search in ``folder``."""
     evaluate = Evaluator(config, dataset, folder)
     if folder.ranks.world > 1 and (config.executor, config.workers) != ("local", 1):
+        what = "executor: ray" if config.executor == "ray" else f"workers: {config.workers}"
         raise UserError(
-            f"workers: {config.workers} with executor {config.executor} is not possible under torchrun, whose ranks "
-            "train every candidate together; use --executor local --workers 1, or start without torchrun"
+            f"{what} is not possible under torchrun, whose ranks train every candidate together; use --executor local "
+            "--workers 1, or start without torchrun"
         )
     if config.executor == "ray":
         return RayTasks(evaluate, config.workers)

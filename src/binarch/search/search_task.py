@@ -131,8 +131,14 @@ class SearchTask(Task):
         """The alphas look at the loss that the weights will have after their next step on their next batch."""
         self.supernet.learn("both")
         alphas = self.supernet.architecture_parameters()
+        seed = torch.initial_seed()
+
+        def training_loss() -> Tensor:
+            torch.manual_seed(seed)  # the same dropout in all passes: their difference is taken
+            return self._loss(self.weight_batches, epoch, step) * self._share(self.weight_batches)
+
         gradients = unrolled_gradient(
-            lambda: self._loss(self.weight_batches, epoch, step) * self._share(self.weight_batches),
+            training_loss,
             lambda: self._alpha_loss(epoch, step) * self._share(self.alpha_batches),
             self.weights,
             alphas,
@@ -143,6 +149,7 @@ class SearchTask(Task):
         for parameter, gradient in zip(alphas, gradients, strict=True):
             parameter.grad = gradient
         self.adam.step()
+        torch.manual_seed(seed)  # and in the step of the weights, which was looked ahead to
 
     def _alpha_loss(self, epoch: int, step: int) -> Tensor:
         loss = self._loss(self.alpha_batches, epoch, step)

@@ -55,6 +55,10 @@ class Space(ABC):
         self.require(*(edge.primitive for cell in (genotype.normal, genotype.reduce) for edge in cell.edges))
 
     @abstractmethod
+    def part(self, k: int) -> "Space":
+        """The space whose operations, on one ``k``-th of the channels, are like this one's on all of them."""
+
+    @abstractmethod
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """One operation, (N, C, H, W) -> (N, C, H/stride, W/stride)."""
 

@@ -66,6 +66,12 @@ class Bats(Space):
                 "shuffle); choose --channels as a multiple of both, or other --groups"
             )
 
+    def part(self, k: int) -> Space:
+        """Groups as wide as this one's, so fewer of them: otherwise filters would see fewer channels each."""
+        if self.groups % k:
+            raise UserError(f"groups: {self.groups} cannot be divided by {k}; choose --groups as a multiple of it")
+        return Bats(self.binarization, self.groups // k)
+
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """Build the primitive called ``name``."""
         self.require(name)

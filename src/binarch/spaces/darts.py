@@ -42,7 +42,11 @@ class Darts(Space):
         (seen in torch 2.13).
         """
         if channels < 4 or channels % 2:
-            raise UserError(f"channels: {channels} is not possible in the darts space; use an even number from 4 on")
+            raise UserError(f"channels: {channels} is not possible in this space; use an even number from 4 on")
+
+    def part(self, k: int) -> Space:
+        """The space itself: its operations are alike at every width."""
+        return self
 
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """Build the primitive called ``name``."""

@@ -69,9 +69,12 @@ class Nasnet(Space):
         self._around = Darts(binarization)
 
     def check(self, channels: int) -> None:
-        """Widths must be even: the shifted paths in front of a cell take half each."""
-        if channels < 2 or channels % 2:
-            raise UserError(f"channels: {channels} is not possible in the nasnet space; use an even number")
+        """Widths must be even and 4 or more, as in the darts space."""
+        self._around.check(channels)
+
+    def part(self, k: int) -> Space:
+        """The space itself: its operations are alike at every width."""
+        return self
 
     def primitive(self, name: str, channels: int, stride: int, *, search: bool = False) -> nn.Module:
         """Build the primitive called ``name``."""

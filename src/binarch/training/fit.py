@@ -222,12 +222,13 @@ def train(
         raise UserError(f"binarize: mine cannot be shared by {folder.ranks.world} ranks; start it without torchrun")
     stages = tuple(stage.binarize for stage in config.stages)
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
+    fabric = make_fabric(config.device, config.precision, folder.ranks)
+    folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
-    fabric = make_fabric(config.device, config.precision, folder.ranks)
     training = dataset.train.to(fabric.device)
     kept, held = split(training.labels.cpu(), config.validation, config.seed)
     parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))

@@ -34,6 +34,10 @@ class Interrupted(Exception):
     """Ctrl-C was pressed; the state has been saved."""
 
 
+class Diverged(UserError):
+    """The loss or the weights are no numbers any more."""
+
+
 class Task(ABC):
     """One stage of a run."""
 
@@ -159,7 +163,7 @@ class Loop:
         return f"loss {loss / count:.3f}  correct {correct / count:.1%}  {rate:,.0f} images/s"
 
     def _refuse(self, task: Task, position: _Position, what: str) -> NoReturn:
-        raise UserError(
+        raise Diverged(
             f"{what}: not finite at {task.title}, epoch {position.epoch + 1}, step {position.step}; start again with "
             "another --out and a lower --learning-rate, a lower --clip, or --precision 32"
         )
