@@ -32,4 +32,4 @@ check: $(READY)
 	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV)

@@ -66,7 +66,7 @@ def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
         if "vgg-small" in arguments:
             arguments += ["--width", "4", "--limit", "60"]
         if "--candidates" in arguments:
-            arguments += ["--candidates", "2", "--rank-epochs", "1"]
+            arguments += ["--candidates", "3", "--population", "2", "--rank-epochs", "1"]
         if arguments[0] == "search" and "photos" in arguments:
             arguments += [*SMALL, "--image-size", "8", "--batch-size", "4"]
         cli.main(arguments)

@@ -152,11 +152,13 @@ class Reproduce:
     out: Path
     """Folder of the runs and the table; what is finished there is kept."""
     rows: tuple[str, ...] = ()
-    """Rows, e.g. bnn xnor-net (default: all)."""
+    """Rows of the table (default: all; see: binarch list rows)."""
     recipes: tuple[Literal["own", "common"], ...] = ("own", "common")
     """table1: own: the method's published recipe; common: one recipe and network for all."""
     modes: tuple[Literal["published", "real", "binary"], ...] = ("published", "real", "binary")
     """table2: published cells trained anew; cells of our own searches, real-valued or binary."""
+    workers: int = 1
+    """table2: candidates that a search trains at a time."""
     budget: Literal["smoke", "cpu", "paper"] = "cpu"
     """smoke: seconds a row; cpu: minutes a run, small; paper: the real thing, for a GPU."""
     seeds: int = 0
@@ -208,7 +210,9 @@ class Count:
 class List:
     """List what has a name."""
 
-    what: tyro.conf.Positional[Literal["archs", "models", "schemes", "spaces", "strategies", "recipes", "datasets"]]
+    what: tyro.conf.Positional[
+        Literal["archs", "models", "schemes", "spaces", "strategies", "recipes", "rows", "datasets"]
+    ]
     """What to list."""
     json: bool = False
     """Print as JSON."""

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from binarch.nn import SCHEMES
 from binarch.ranks import Ranks
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
-from binarch.reproduce import reproduce_figures, reproduce_table1, reproduce_table2
+from binarch.reproduce import ROWS, SYSTEMS, reproduce_figures, reproduce_table1, reproduce_table2
 from binarch.runs import RunFolder, write_atomic
 from binarch.runtime import load as load_packed
 from binarch.search import STRATEGIES, SearchConfig, search
@@ -141,6 +142,10 @@ def _export(args: Export, display: Display) -> None:
 
 
 def _reproduce(args: Reproduce, display: Display) -> None:
+    for name, owner in (("recipes", "table1"), ("modes", "table2"), ("workers", "table2"), ("cells", "figures")):
+        default = next(field.default for field in fields(args) if field.name == name)
+        if owner != args.what and getattr(args, name) != default:
+            raise UserError(f"--{name}: is for {owner}; leave it out with {args.what}")
     if args.what == "figures":
         _print(reproduce_figures(args.out, args.cells, display), args.json)
         return
@@ -150,7 +155,7 @@ def _reproduce(args: Reproduce, display: Display) -> None:
     if args.what == "table1":
         result = reproduce_table1(args.out, recipes=args.recipes, display=display, **shared)
     else:
-        result = reproduce_table2(args.out, modes=args.modes, display=display, **shared)
+        result = reproduce_table2(args.out, modes=args.modes, workers=args.workers, display=display, **shared)
     if args.json:
         _print(result, as_json=True)
         return
@@ -189,6 +194,10 @@ def _list(args: List, display: Display) -> None:
         "spaces": {name: space.description for name, space in SPACES.items()},
         "strategies": {name: strategy.description for name, strategy in STRATEGIES.items()},
         "recipes": {name: recipe.description for name, recipe in RECIPES.items()},
+        "rows": {
+            **{name: f"table1: {row.method}, {row.bits}" for name, row in ROWS.items()},
+            **{name: f"table2: {system.method}; {' '.join(system.modes)}" for name, system in SYSTEMS.items()},
+        },
         "datasets": dict(CATALOGUE),
     }[args.what]
     _print(names, args.json)

@@ -351,7 +351,7 @@ def test_captions_name_the_searches_and_the_bats_strategy_is_preferred(written: 
     assert f"strategy darts in the darts space, binarization none, seed 0; {searches / 'real'}" in caption
     page = (written / "figures.html").read_text()
     drawn = page[page.index("<svg") : page.index("<figcaption>")]
-    assert [word for word in ("(a) Normal cell, binary", "(d) Reduction cell, real-valued") if word in drawn]
+    assert all(word in drawn for word in ("(a) Normal cell, binary", "(d) Reduction cell, real-valued"))
     assert "grouped" in drawn  # binary: the bats space
     assert ">sep conv<" in drawn  # real: the darts space
 

@@ -14,7 +14,7 @@ from binarch.reproduce.table2 import BUDGETS, SYSTEMS, Mode
 from binarch.reproduce.table2.line import large_kernels, spread
 from binarch.reproduce.table2.twin import TOLERANCE, parameters, twin
 from binarch.runs import RunFolder
-from binarch.search import STRATEGIES
+from binarch.search import STRATEGIES, random_genotype
 from binarch.spaces import Cell, Edge, Genotype, published
 
 torch.set_num_threads(1)
@@ -89,6 +89,28 @@ def test_the_scale_of_the_paper_changes_nothing() -> None:
         assert BUDGETS["paper"].train(system.real.train, 0) == system.real.train
 
 
+def test_trainings_at_the_scale_of_the_paper_are_the_published_ones() -> None:
+    known = {  # rate, weight decay, batch, drop-path, cutout, weight of the auxiliary head
+        "nasnet-a": (0.025, 5e-4, 32, 0.4, 16, 0.4),
+        "amoebanet-a": (0.024, 5e-4, 32, 0.3, 0, 0.5),
+        "darts-v1": (0.025, 3e-4, 96, 0.2, 16, 0.4),
+        "darts-v2": (0.025, 3e-4, 96, 0.2, 16, 0.4),
+        "pdarts": (0.025, 3e-4, 128, 0.3, 16, 0.4),
+    }
+    for name, settings in known.items():
+        for mode in ("published", "real"):
+            c = SYSTEMS[name].training(mode)  # type: ignore[arg-type]
+            found = (c.learning_rate[0], c.weight_decay[0], c.batch_size, c.drop_path, c.cutout, c.auxiliary_weight)
+            assert found == settings
+            assert (c.epochs, c.optimizer, c.network.auxiliary, c.network.cells) == ((600,), "sgd", True, 20)
+    assert SYSTEMS["nasnet-a"].real.train.network.channels == 32
+    counts = {"nasnet-a": 3_346_538, "amoebanet-a": 3_198_962, "darts-v1": 3_169_414, "pdarts": 3_433_798}
+    for name, count in counts.items():
+        row = SYSTEMS[name].published
+        assert row is not None
+        assert parameters(find_architecture(row.arch), row.train.network) == count
+
+
 def test_small_scales_train_all_rows_alike() -> None:
     for name in ("smoke", "cpu"):
         for binary in (False, True):
@@ -132,6 +154,22 @@ def test_spread() -> None:
     assert [spread(values) for values in ((), (1.0,), (1.0, 2.0))] == ["-", "1.00", "1.50 ± 0.71"]
 
 
+def test_a_twin_of_the_nasnet_space_keeps_its_rules() -> None:
+    network = NetworkConfig(space="nasnet", cells=3, channels=4)
+    found = random_genotype(network.build_space("none").rules, torch.Generator().manual_seed(0))
+    other = twin(found, network, "a", 0)
+    assert len(other.normal.nodes) == 5
+    assert parameters(other, network) == pytest.approx(parameters(found, network), rel=TOLERANCE)
+
+
+def test_a_folder_holds_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "table.json").write_text('{"table": "table1"}')
+    with pytest.raises(SystemExit):
+        reproduce(tmp_path, "--rows", "random")
+    assert "holds table1" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["table.json"]
+
+
 def reproduce(out: Path, *arguments: str) -> None:
     small = ["--budget", "smoke", "--dataset", "digits", "--device", "cpu"]
     cli.main(["reproduce", "table2", "--out", str(out), *small, *arguments])
@@ -172,7 +210,7 @@ def test_the_table_is_written(finished: Path) -> None:
         assert len(line["twin_errors"]) == (line["mode"] == "real")
     rows = [row for row in (finished / "table.md").read_text().splitlines() if row.startswith("| ")]
     assert len(rows) == 4
-    assert "2.70 | 2.5 M | - | real" in rows[2]
+    assert rows[2].startswith("| bats-2.5m | 2.70 | 2.5 M | - | real |")
     assert (finished / "bats-2.5m-real-search" / "cells.svg").is_file()
     page = (finished / "table.html").read_text()
     assert page.count("<svg") == 1
@@ -200,6 +238,9 @@ def test_what_is_finished_is_not_made_again(finished: Path, tmp_path: Path) -> N
         (["--rows", "nobody"], "--rows: 'nobody'"),
         (["--modes", "imaginary"], "binary"),
         (["--seeds", "-1"], "--seeds -1"),
+        (["--seeds", "101"], "--seeds 101"),
+        (["--recipes", "own"], "--recipes: is for table1"),
+        (["--rows", "bats-3.5m", "--modes", "binary"], "bats-3.5m: real"),
         (["--budget", "cpu"], "another --out"),
     ],
 )

@@ -288,7 +288,7 @@ def test_nasnet_has_no_none_and_stays_real() -> None:
         NASNET.primitive("none", 4, 1)
     with pytest.raises(UserError, match="binarize: 'both' is not possible in the nasnet space"):
         Nasnet(Binarization("both"))
-    with pytest.raises(UserError, match="channels: 7 is not possible in the nasnet space"):
+    with pytest.raises(UserError, match="channels: 7 is not possible in this space"):
         NASNET.check(7)
 
 

@@ -8,7 +8,7 @@ from binarch.data import Dataset, load
 from binarch.errors import UserError
 from binarch.models import Architecture
 from binarch.report import save_drawing, write_report
-from binarch.runs import RunFolder, to_plain
+from binarch.runs import RunFolder, read_json, to_plain
 from binarch.search import SearchConfig, search
 from binarch.spaces import Genotype
 from binarch.training import Display, TrainConfig, train
@@ -17,15 +17,33 @@ from binarch.training.device import Device
 Config = TypeVar("Config", SearchConfig, TrainConfig)
 
 
+#: Seeds that a table looks for.
+SEEDS = range(100)
+
+
+def check_seeds(seeds: int) -> None:
+    """Refuse a number of trainings that a table cannot hold."""
+    if not 0 <= seeds <= len(SEEDS):
+        raise UserError(f"--seeds {seeds}: is not possible; use 1 to {len(SEEDS)}, or 0 for the budget's number")
+
+
 @final
 class Runs:
-    """Searches and trainings in folders below ``out``, all on the same images and device."""
+    """The searches and trainings of one table in folders below ``out``, all on the same images and device.
 
-    def __init__(self, out: Path, display: Display, *, dataset: str, data: Path | None, device: Device) -> None:
+    ``workers`` is how many candidates of a search are trained at a time.
+    """
+
+    def __init__(
+        self, out: Path, display: Display, *, table: str, dataset: str, data: Path | None, device: Device,
+        workers: int = 1,
+    ) -> None:  # fmt: skip
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: is a file; give a folder")
-        self.out, self.display = out, display
-        self.dataset, self.data, self.device = dataset, data, device
+        if (out / "table.json").is_file() and (there := read_json(out / "table.json").get("table", "table1")) != table:
+            raise UserError(f"--out {out}: holds {there}; give {table} a folder of its own")
+        self.out, self.display, self.table = out, display, table
+        self.dataset, self.data, self.device, self.workers = dataset, data, device, workers
         self._loaded: dict[object, Dataset] = {}
 
     def folder(self, name: str) -> RunFolder:
@@ -38,8 +56,8 @@ class Runs:
 
     def placed(self, config: Config) -> Config:
         """``config`` on this table's images and device."""
-        data = replace(config.data, dataset=self.dataset, data=self.data)
-        return replace(config, data=data, device=self.device)
+        placed = replace(config, data=replace(config.data, dataset=self.dataset, data=self.data), device=self.device)
+        return replace(placed, workers=self.workers) if isinstance(placed, SearchConfig) else placed
 
     def check(self, name: str, config: Config) -> None:
         """Refuse a run that was begun with other settings, of another budget for one: it belongs to another table."""
@@ -49,25 +67,26 @@ class Runs:
 
     def train(self, name: str, title: str, arch: Architecture, config: TrainConfig) -> None:
         """One training, its drawing and its report; ``title`` is what people read."""
-        if self.finished(name):
-            return
-        self.display.say(f"{title}: {self.out / name}")
         config, folder = self.placed(config), self.folder(name)
-        train(arch, config, self._load(config), folder, self.display, resume=True)
-        if not isinstance(arch, str):
-            save_drawing(arch, folder / "cells.svg", config.network.space)
-        write_report(folder.path)
+        if not self.finished(name):
+            self.display.say(f"{title}: {self.out / name}")
+            train(arch, config, self._load(config), folder, self.display, resume=True)
+        if not folder.has("report.html"):  # new, or stopped before it was told
+            if not isinstance(arch, str):
+                save_drawing(arch, folder / "cells.svg", config.network.space)
+            write_report(folder.path)
 
     def search(self, name: str, title: str, config: SearchConfig) -> Genotype:
         """One search; its genotype."""
-        folder = self.folder(name)
+        config, folder = self.placed(config), self.folder(name)
         if not self.finished(name):
             self.display.say(f"{title}: {folder.path}")
-            config = self.placed(config)
-            genotype = search(config, self._load(config), folder, self.display, resume=True)
+            search(config, self._load(config), folder, self.display, resume=True)
+        genotype = Genotype.load(folder / "genotype.json")
+        if not folder.has("report.html"):
             save_drawing(genotype, folder / "cells.svg", config.space)
             write_report(folder.path)
-        return Genotype.load(folder / "genotype.json")
+        return genotype
 
     def _load(self, config: SearchConfig | TrainConfig) -> Dataset:
         if config.data not in self._loaded:

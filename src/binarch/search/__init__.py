@@ -1,6 +1,6 @@
 """How a genotype is found."""
 
-from binarch.search.config import SearchConfig, SearchStage
+from binarch.search.config import SearchConfig, SearchStage, binarization_of
 from binarch.search.derive import derive_cell, random_genotype, shrink
 from binarch.search.evolution import mutate_genotype
 from binarch.search.operations import EdgeOperations
@@ -16,6 +16,7 @@ __all__ = [
     "SearchStage",
     "Strategy",
     "Supernet",
+    "binarization_of",
     "derive_cell",
     "mutate_genotype",
     "random_genotype",

@@ -16,6 +16,23 @@ StrategyName = Literal["bats", "darts", "darts-second", "pdarts", "evolution", "
 TEMPERATURE = 0.1
 
 
+#: Strategies that train candidates one by one; the others train supernets.
+CANDIDATE_STRATEGIES = ("random", "evolution", "reinforce")
+
+
+def binarization_of(binarize: Binarize | None, space: str, strategy: str) -> Binarize:
+    """What carries one bit in a search that asks for ``binarize``.
+
+    Unless told, in the bats space: activations in a supernet; both in candidates, which are trained as what they will
+    be. The other spaces are real-valued.
+    """
+    if binarize is not None:
+        return binarize
+    if space != "bats":
+        return "none"
+    return "both" if strategy in CANDIDATE_STRATEGIES else "activations"
+
+
 @final
 @dataclass(frozen=True)
 class SearchStage:
@@ -42,7 +59,7 @@ class SearchConfig:
     space: Literal["bats", "darts", "nasnet"] = "bats"
     """Which operations the primitives' names stand for."""
     binarize: Binarize | None = None
-    """One bit during the search: none, activations, both (default: activations in the bats space, else none)."""
+    """One bit in the search: none, activations, both (default: none; in bats activations, candidates both)."""
     cells: tuple[int, ...] = (8,)
     """Cells of the supernet, per stage."""
     channels: int = 24
@@ -155,8 +172,10 @@ class SearchConfig:
             raise UserError(f"temperature: {self.temperature} is for strategy bats; {self.strategy} has none")
 
     def _refuse_repairs_without_supernet(self) -> None:
-        if self.strategy not in ("random", "evolution", "reinforce"):
+        if self.strategy not in CANDIDATE_STRATEGIES:
             return
+        if self.binarize == "activations":
+            raise UserError(f"binarize: {self.strategy} trains candidates with both or none; activations is no choice")
         for name, off in (("partial", 1), ("auxiliary_skip", False), ("beta_weight", 0.0)):
             if getattr(self, name) != off:
                 raise UserError(
@@ -184,9 +203,7 @@ class SearchConfig:
     @property
     def binarization(self) -> Binarize:
         """What carries one bit during the search."""
-        if self.binarize is not None:
-            return self.binarize
-        return "activations" if self.space == "bats" else "none"
+        return binarization_of(self.binarize, self.space, self.strategy)
 
     @property
     def softmax_temperature(self) -> float:

@@ -1,8 +1,10 @@
 """Binary against real-valued cells: what the supplement claims of them, measured and tested."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Final, Literal, final
 
@@ -10,12 +12,13 @@ from binarch.report import cell_statistics
 from binarch.report.primitive import kernel_of
 from binarch.reproduce.figures.finding import Finding
 from binarch.reproduce.figures.permutation import Permutation, permutation_test
+from binarch.runs import WHERE
 from binarch.spaces import Genotype
 
 #: A p above this is no evidence.
 LEVEL: Final = 0.05
 #: Settings that are meant to differ, or that leave a search what it is.
-_NO_CAUSE: Final = ("binarize", "seed", "found", "device", "precision", "data.data")
+_NO_CAUSE: Final = ("binarize", "seed", "found", "precision", *WHERE)
 
 
 @final
@@ -144,16 +147,17 @@ def contrast(measure: Measure, findings: Sequence[Finding]) -> Contrast:
 
 
 def other_differences(findings: Sequence[Finding]) -> dict[str, tuple[list[str], list[str]]]:
-    """Settings beside the binarization in which binary and real searches differ, with the values of either kind.
+    """Settings beside the binarization whose values are spread differently over binary and real searches.
 
     A difference of the cells may come from any of them. Settings that an older search does not have are left out.
     """
-    shared = set.intersection(*(set(finding.settings) for finding in findings)) - set(_NO_CAUSE)
+    shared = set.intersection(*(set(finding.settings) for finding in findings))
+    shared = {name for name in shared if name.rpartition(".")[2] not in _NO_CAUSE}
     found = {}
     for name in sorted(shared):
-        binary, real = ({str(f.settings[name]) for f in findings if f.binary == kind} for kind in (True, False))
-        if binary != real:
-            found[name] = (sorted(binary), sorted(real))
+        binary, real = (Counter(str(f.settings[name]) for f in findings if f.binary == kind) for kind in (True, False))
+        if _shares(binary) != _shares(real):
+            found[name] = (_counted(binary), _counted(real))
     return found
 
 
@@ -181,3 +185,14 @@ def _summary(values: Sequence[float]) -> dict[str, Any]:
         "sd": statistics.stdev(values) if len(values) > 1 else None,
         "values": list(values),
     }
+
+
+def _shares(values: Counter[str]) -> dict[str, Fraction]:
+    return {value: Fraction(count, values.total()) for value, count in values.items()}
+
+
+def _counted(values: Counter[str]) -> list[str]:
+    """Values in order, with how many searches have each where that differs."""
+    if len(set(values.values())) <= 1:
+        return sorted(values)
+    return [f"{value} x{count}" for value, count in sorted(values.items())]

@@ -4,15 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, final, get_args
 
 from binarch.errors import UserError
-from binarch.runs import from_plain, read_json
-from binarch.search import SearchConfig
+from binarch.nn import Binarize
+from binarch.runs import WHERE, read_json
+from binarch.search import binarization_of
 from binarch.spaces import Genotype
-
-#: Settings that do not make another search: the machine, and where its images lie.
-_ELSEWHERE = ("device", "data.data")
 
 
 @final
@@ -66,7 +64,7 @@ def find_searches(folders: Sequence[Path]) -> list[Finding]:
         if not here:
             raise UserError(f"--cells {folder}: holds no finished search; make one with binarch search --out {folder}")
         for finding in here:
-            own = {name: value for name, value in finding.settings.items() if name not in _ELSEWHERE}
+            own = {name: value for name, value in finding.settings.items() if name.rpartition(".")[2] not in WHERE}
             found.setdefault((json.dumps(own, sort_keys=True), finding.genotype), finding)
     return sorted(found.values(), key=lambda finding: str(finding.folder))
 
@@ -83,7 +81,9 @@ def _read(path: Path, config: Mapping[str, Any], genotype: Genotype) -> Finding:
     missing = [name for name in ("strategy", "space", "binarize", "seed") if name not in config]
     if missing:
         raise UserError(f"{path}: does not say {missing[0]}; give folders of binarch search")
-    kind = from_plain({name: config[name] for name in ("space", "binarize")}, SearchConfig, path)
     settings = {name: value for name, value in config.items() if name != "data"}
     settings |= {f"data.{name}": value for name, value in dict(config.get("data") or {}).items()}
-    return Finding(path.parent, settings, kind.binarization, genotype)
+    if config["binarize"] not in (None, *get_args(Binarize)):
+        raise UserError(f"{path}: binarize: {config['binarize']!r} is unknown; give folders of binarch search")
+    kind = binarization_of(config["binarize"], config["space"], config["strategy"])
+    return Finding(path.parent, settings, kind, genotype)

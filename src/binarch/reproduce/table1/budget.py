@@ -51,7 +51,7 @@ def shared(total: int, published: tuple[int, ...], stages: int) -> tuple[int, ..
 
 
 BUDGETS: dict[str, Budget] = {
-    "smoke": Budget("seconds a row: does everything work?", 8, 1, 200, 1),
+    "smoke": Budget("seconds a row, to see that everything works", 8, 1, 200, 1),
     "cpu": Budget("minutes a run, on two cores; no figure to be compared with the paper's", 16, 4, 25_000, 3),
     "paper": Budget("the published widths, sizes and epochs: for a GPU", 32, 0, None, 3),
 }

@@ -53,7 +53,7 @@ class Line:
         """Plain containers, for JSON."""
         return {**asdict(self), "mean": self.mean, "sd": self.sd}
 
-    def cells(self, row: Row) -> list[str]:
+    def texts(self, row: Row) -> list[str]:
         """As text, under :data:`TITLES`."""
         spread = f" ± {self.sd:.2f}" if len(self.accuracies) > 1 else ""
         return [

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from binarch.errors import UserError, choose
 from binarch.models import find_architecture
 from binarch.reproduce.page import Page
-from binarch.reproduce.runs import Runs
+from binarch.reproduce.runs import SEEDS, Runs, check_seeds
 from binarch.reproduce.table1.budget import BUDGETS, Budget
 from binarch.reproduce.table1.line import TITLES, Line, read_line
 from binarch.reproduce.table1.row import RecipeName, Row
@@ -21,8 +21,6 @@ from binarch.training import Display, TrainConfig
 from binarch.training.device import Device
 
 TITLE = "Table 1 again: binarization methods"
-#: Seeds that a table looks for.
-_SEEDS = range(100)
 #: What a small budget does not say.
 _SHORT = (
     "Compare methods by the common recipe. The own recipes were made for hundreds of epochs: squeezed into a few, they "
@@ -51,14 +49,16 @@ def reproduce_table1(
     for name in recipes:
         choose("--recipes", name, get_args(RecipeName))
     scale = BUDGETS[choose("--budget", budget, BUDGETS)]
-    if seeds < 0:
-        raise UserError(f"--seeds {seeds}: is not possible; use 1 or more, or 0 for the budget's number")
-    runs = Runs(out, display, dataset=dataset, data=data, device=device)
+    check_seeds(seeds)
+    runs = Runs(out, display, table="table1", dataset=dataset, data=data, device=device)
     for row, name in _lines():
-        for seed in _SEEDS:
+        for seed in SEEDS:
             runs.check(_name(row, name, seed), _config(scale, row, name, seed))
     plan = [(row, name, _seeds(row, seeds, scale.seeds)) for row in chosen for name in row.recipes if name in recipes]
-    most = max((count for _, _, count in plan), default=0)
+    if not plan:
+        known = "; ".join(f"{row.name}: {' '.join(row.recipes)}" for row in chosen)
+        raise UserError(f"--recipes {' '.join(recipes)}: the rows have none of these ({known}); choose others")
+    most = max((count for _, _, count in plan))
     for seed in range(most):  # a first seed of all rows before a second one of any
         for row, recipe, count in plan:
             if seed < count:
@@ -90,7 +90,7 @@ def _write(runs: Runs, budget: str, *, packed: bool) -> dict[str, Any]:
     scale = BUDGETS[budget]
     lines: list[Line] = []
     for row, recipe in _lines():
-        done = [runs.folder(_name(row, recipe, seed)) for seed in _SEEDS if runs.finished(_name(row, recipe, seed))]
+        done = [runs.folder(_name(row, recipe, seed)) for seed in SEEDS if runs.finished(_name(row, recipe, seed))]
         line = read_line(row, recipe, _config(scale, row, recipe, 0).network.width, done, packed=packed)
         lines += [] if line is None else [line]
     images = f"{scale.limit:,} training images" if scale.limit else "all training images"
@@ -110,13 +110,13 @@ def _write(runs: Runs, budget: str, *, packed: bool) -> dict[str, Any]:
         TITLE,
         notes,
         TITLES,
-        [line.cells(ROWS[line.row]) for line in lines],
+        [line.texts(ROWS[line.row]) for line in lines],
         frozenset({"method", "recipe", "network"}),
         picture(lines),
         {f"{ROWS[name].method} ({name})": ROWS[name].deviations for name in shown},
     )
     page.write(runs.out, "table")
-    record = {"budget": budget, "lines": [line.to_dict() for line in lines], "env": env}
+    record = {"table": runs.table, "budget": budget, "lines": [line.to_dict() for line in lines], "env": env}
     write_atomic(runs.out / "table.json", json.dumps(record, indent=1) + "\n")
     return {"runs": sum(len(line.accuracies) for line in lines), "table": str(runs.out / "table.md")}
 

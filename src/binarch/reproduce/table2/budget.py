@@ -29,6 +29,19 @@ class Small:
     channels: int
     """Of trained cells; searches have two thirds."""
 
+    @property
+    def told(self) -> str:
+        """What all rows have in common, for people."""
+        half = max(1, self.train_epochs // 2)
+        return (
+            f"Supernets: 3 cells (P-DARTS 3, 4, 5), {2 * self.channels // 3} channels, {self.search_epochs} epochs "
+            f"(P-DARTS {max(2, self.search_epochs // 2)} in each stage). Candidates: {self.candidates}, {half} epochs "
+            f"each. Trainings: 4 cells, {self.channels} channels, {_GROUPS} groups in the BATS space; real-valued "
+            f"{self.train_epochs} epochs of SGD from 0.05, binary {half} and {half} of AdamW from 0.004 and 0.002. "
+            "Published cells of NASNet-A and AmoebaNet-A are DARTS' transcriptions. Real-valued searches are in the "
+            "system's own space (DARTS', NASNet's, BATS'), binary ones all in BATS'."
+        )
+
     def search(self, config: SearchConfig) -> SearchConfig:
         """The search at this scale."""
         stages = len(config.stages)
@@ -98,7 +111,7 @@ class Budget:
 
 
 BUDGETS: dict[str, Budget] = {
-    "smoke": Budget("seconds a row: does everything work?", Small(8, 200, 2, 2, 2, 12), 1),
+    "smoke": Budget("seconds a run, to see that everything works", Small(8, 200, 2, 4, 2, 12), 1),
     "cpu": Budget(
         "minutes a search, a minute a training, on two cores; no figure to be compared with the paper's",
         Small(16, 4000, 4, 16, 4, 12), 3,

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
+from binarch.report.primitive import kernel_of
 from binarch.reproduce.table2.system import Mode, System
 from binarch.runs import RunFolder, read_json
 from binarch.spaces import Genotype
 
 TITLES = (
-    "system", "published error, %", "parameters", "search", "ours", "error, %", "n", "parameters, k",
-    "random cells of that size, %", "n", "parameters, k", "search took", "training took", "depth", "5x5",
+    "system", "published: error on CIFAR-10, %", "published: parameters", "published: search", "ours", "ours: error, %",
+    "ours: n", "ours: parameters, k", "random: error, %", "random: n", "random: parameters, k", "ours - random",
+    "our search", "a training", "depth", "5x5",
 )  # fmt: skip
 
 
@@ -42,13 +44,19 @@ class Line:
         """Plain containers, for JSON."""
         return asdict(self)
 
-    def cells(self, system: System) -> list[str]:
-        """As text, under :data:`TITLES`."""
+    @property
+    def difference(self) -> float | None:
+        """Mean error of the cell minus that of random cells, in points; None without such."""
+        return statistics.mean(self.errors) - statistics.mean(self.twin_errors) if self.twin_errors else None
+
+    def texts(self, system: System) -> list[str]:
+        """As text, under :data:`TITLES`; what was published is of real-valued networks."""
+        real = self.mode != "binary"
         return [
-            system.method,
-            "-" if system.error is None else f"{system.error:.2f}",
-            "-" if system.params is None else f"{system.params:.1f} M",
-            "-" if system.gpu_days is None else f"{system.gpu_days:,g} GPU days",
+            system.name,
+            f"{system.error:.2f}" if real and system.error is not None else "-",
+            f"{system.params:.1f} M" if real and system.params is not None else "-",
+            f"{system.gpu_days:,g} GPU days" if real and system.gpu_days is not None else "-",
             self.mode,
             spread(self.errors),
             str(len(self.errors)),
@@ -56,6 +64,7 @@ class Line:
             spread(self.twin_errors),
             str(len(self.twin_errors)) if self.twin_errors else "-",
             "-" if self.twin_params is None else f"{self.twin_params / 1e3:,.1f}",
+            "-" if self.difference is None else f"{self.difference:+.2f}",
             "-" if self.search_seconds is None else f"{self.search_seconds / 60:.1f} min",
             f"{self.train_seconds / 60:.1f} min",
             "-" if self.depth is None else str(self.depth),
@@ -101,5 +110,6 @@ def search_cost(folder: RunFolder) -> float:
 
 def large_kernels(genotype: Genotype) -> float | None:
     """Share of kernels of 5 x 5 among both cells' convolutions; None where there is no convolution."""
-    names = [e.primitive for cell in (genotype.normal, genotype.reduce) for e in cell.edges if "conv" in e.primitive]
-    return sum(name.endswith("5x5") for name in names) / len(names) if names else None
+    edges = (*genotype.normal.edges, *genotype.reduce.edges)
+    kernels = [kernel for edge in edges if (kernel := kernel_of(edge.primitive)) is not None]
+    return kernels.count(5) / len(kernels) if kernels else None

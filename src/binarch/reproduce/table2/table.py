@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from binarch.errors import UserError, choose
 from binarch.models import Architecture, find_architecture
 from binarch.reproduce.page import Page
-from binarch.reproduce.runs import Runs
+from binarch.reproduce.runs import SEEDS, Runs, check_seeds
 from binarch.reproduce.table2.budget import BUDGETS, Budget
 from binarch.reproduce.table2.line import TITLES, Line, read_line
 from binarch.reproduce.table2.system import Mode, System
@@ -22,11 +22,9 @@ from binarch.training import Display
 from binarch.training.device import Device
 
 TITLE = "Table 2 again: systems and their searches"
-#: Seeds that a table looks for.
-_SEEDS = range(100)
 _SHORT = (
-    "At this scale all rows are searched and trained alike, in few epochs on small images: it says whether a search "
-    "beats random cells of its size within this budget, not how good a system gets."
+    "At this scale all rows are searched and trained alike, in few epochs on small images: nothing here says how good "
+    "a system gets."
 )
 
 
@@ -40,23 +38,28 @@ def reproduce_table2(
     dataset: str,
     data: Path | None,
     device: Device,
+    workers: int,
     display: Display,
 ) -> dict[str, Any]:
     """Make the named rows (none named: all) in the named modes; write table.md, table.html, table.json to ``out``.
 
     A row in a mode is a search (once), trainings of its cell with seeds 0, 1, ..., and a training of as many random
     cells of that size. Runs that are finished are read back, so the command can be stopped and given again, and several
-    of them can work on different rows in one folder. A run of other settings is refused.
+    of them can work on different rows in one folder (both rows of BATS share a search, so they are for one of them). A
+    run of other settings is refused.
     """
     chosen = [SYSTEMS[choose("--rows", name, SYSTEMS)] for name in rows or SYSTEMS]
     for name in modes:
         choose("--modes", name, get_args(Mode))
     scale = BUDGETS[choose("--budget", budget, BUDGETS)]
-    if seeds < 0:
-        raise UserError(f"--seeds {seeds}: is not possible; use 1 or more, or 0 for the budget's number")
-    table = _Table(Runs(out, display, dataset=dataset, data=data, device=device), scale, budget)
+    check_seeds(seeds)
+    runs = Runs(out, display, table="table2", dataset=dataset, data=data, device=device, workers=workers)
+    table = _Table(runs, scale, budget)
     table.check()
     plan = [(system, mode) for system in chosen for mode in system.modes if mode in modes]
+    if not plan:
+        known = "; ".join(f"{system.name}: {' '.join(system.modes)}" for system in chosen)
+        raise UserError(f"--modes {' '.join(modes)}: the rows have none of these ({known}); choose others")
     for seed in range(seeds or scale.seeds):  # a first seed of all rows before a second one of any
         for system, mode in plan:
             table.make(system, mode, seed)
@@ -77,7 +80,7 @@ class _Table:
                 searched = system.searched(mode)
                 if searched is not None:
                     self.runs.check(_search(system, mode), self.scale.search(searched.search))
-                for seed in _SEEDS:
+                for seed in SEEDS:
                     for name in (_training(system, mode, seed), _twin(system, mode, seed)):
                         self.runs.check(name, self.scale.train(system.training(mode), seed))
 
@@ -108,7 +111,7 @@ class _Table:
             for mode in system.modes:
                 search = self.runs.folder(_search(system, mode)) if system.searched(mode) is not None else None
                 trained, twins = (
-                    [self.runs.folder(name(system, mode, seed)) for seed in _SEEDS
+                    [self.runs.folder(name(system, mode, seed)) for seed in SEEDS
                      if self.runs.finished(name(system, mode, seed))]
                     for name in (_training, _twin)
                 )  # fmt: skip
@@ -123,20 +126,22 @@ class _Table:
         notes = [
             f"Budget {self.budget}: {self.scale.description}. {runs.dataset}, {images}.",
             "Test error after the last epoch, mean ± sd over n trainings; the test set was read once per training. "
-            "Published: the published cells, trained anew. Real, binary: cells of one search of ours. Random cells: "
-            "one training of each of n random cells of the same space and size. Depth: edges on the longest path "
-            "through the normal cell; 5x5: their share among both cells' convolutions.",
-            *((_SHORT,) if small else ()),
+            "Published: the published cells, trained anew. Real, binary: cells of one search of ours. Random: one "
+            "training of each of n random cells of the same space and size. The first sd is over trainings of one "
+            "cell, the second over cells and their trainings; a difference within them says nothing, one beyond them "
+            "speaks of this one search. Both rows of BATS share their real-valued search. Depth: edges on the longest "
+            "path through the normal cell; 5x5: their share among both cells' convolutions.",
+            *((_SHORT, small.told) if small else ()),
             "Written by binarch reproduce table2.",
             f"{env['cpu']}, {env['cpu_capability']}, torch {env['torch']}, {env['date'][:10]}.",
         ]  # fmt: skip
         shown = dict.fromkeys(line.system for line in lines)
-        differs = {f"{SYSTEMS[name].method} ({name})": SYSTEMS[name].deviations for name in shown}
-        rows = [line.cells(SYSTEMS[line.system]) for line in lines]
+        differs = {} if small else {f"{SYSTEMS[name].method} ({name})": SYSTEMS[name].deviations for name in shown}
+        rows = [line.texts(SYSTEMS[line.system]) for line in lines]
         Page(TITLE, notes, TITLES, rows, frozenset({"system", "ours"}), picture(lines), differs).write(
             runs.out, "table"
         )
-        record = {"budget": self.budget, "lines": [line.to_dict() for line in lines], "env": env}
+        record = {"table": runs.table, "budget": self.budget, "lines": [line.to_dict() for line in lines], "env": env}
         write_atomic(runs.out / "table.json", json.dumps(record, indent=1) + "\n")
         count = sum(len(line.errors) + len(line.twin_errors) for line in lines)
         return {"runs": count, "table": str(runs.out / "table.md")}

@@ -3,7 +3,7 @@
 import torch
 
 from binarch.data import derive_seed
-from binarch.models import NetworkConfig
+from binarch.models import Architecture, NetworkConfig
 from binarch.search import mutate_genotype, random_genotype
 from binarch.spaces import Genotype
 
@@ -13,10 +13,10 @@ TOLERANCE = 0.02
 TRIES = 400
 
 
-def parameters(genotype: Genotype, network: NetworkConfig, classes: int = 10) -> int:
-    """Parameters of a network of these cells, the auxiliary head left out; nothing is computed."""
+def parameters(arch: Architecture, network: NetworkConfig, classes: int = 10) -> int:
+    """Parameters of the real-valued network, the auxiliary head left out; nothing is computed."""
     with torch.device("meta"):
-        built = network.build(genotype, classes, "none")
+        built = network.build(arch, classes, "none")
     return sum(p.numel() for name, p in built.named_parameters() if not name.startswith("auxiliary."))
 
 
