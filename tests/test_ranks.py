@@ -97,7 +97,7 @@ def test_the_first_rank_writes_and_reads_for_all(both: list[dict[str, Any]]) -> 
     assert (first["wrote"], second["wrote"]) == (True, False)
 
 
-@pytest.mark.parametrize("what", ["first order", "second order", "training"])
+@pytest.mark.parametrize("what", ["first order", "second order", "repairs", "training"])
 def test_without_batch_statistics_the_steps_are_those_of_one_process(what: str, both: list[dict[str, Any]]) -> None:
     first, second = (told["steps"][what] for told in both)
     assert first["ranks equal"] == 1

@@ -50,6 +50,19 @@ def test_claims(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file").claim(config, resume=False)
 
 
+def test_settings_that_are_newer_than_the_folder_had_their_default(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim({"epochs": [1]}, resume=False)
+    defaults = {"epochs": [9], "brood": 1, "network": {"width": 0}}
+    folder.claim({"epochs": [1], "brood": 1, "network": {"width": 0}}, resume=True, defaults=defaults)
+    with pytest.raises(UserError, match=r"brood: 2 .*\(1\)"):
+        folder.claim({"epochs": [1], "brood": 2}, resume=True, defaults=defaults)
+    with pytest.raises(UserError, match=r"network\.width: 8"):
+        folder.claim({"epochs": [1], "network": {"width": 8}}, resume=True, defaults=defaults)
+    with pytest.raises(UserError, match=r"epochs: \[9\]"):
+        folder.claim({"epochs": [9]}, resume=True, defaults=defaults)
+
+
 def test_checkpoints_hold_tensors_and_plain_containers_only(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.load_checkpoint() is None

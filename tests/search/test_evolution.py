@@ -3,6 +3,7 @@
 import hashlib
 import statistics
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from binarch.data import DataConfig, derive_seed, load
 from binarch.runs import RunFolder
 from binarch.search import SearchConfig, search
 from binarch.search.derive import random_genotype
-from binarch.search.evolution import Model, evolve, mutate_genotype
+from binarch.search.evaluation import Job, Record
+from binarch.search.evolution import Model, evolve, mutate_genotype, propose
+from binarch.search.executor import Executor
 from binarch.spaces import Genotype, Nasnet, Space
 from binarch.training import Display
 
@@ -82,14 +85,17 @@ def test_mutations_change_one_slot_or_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     start = random_genotype(Space.rules, generator)
     changes: Counter[str] = Counter()
+    touched: Counter[tuple[str, int]] = Counter()
     for _ in range(20_000):
         child = mutate_genotype(start, Space.rules, generator)
-        pairs = [
-            (old, new)
+        slots = {
+            (kind, slot): (old, new)
             for kind in ("normal", "reduce")
-            for old, new in zip(getattr(start, kind).edges, getattr(child, kind).edges, strict=True)
+            for slot, (old, new) in enumerate(zip(getattr(start, kind).edges, getattr(child, kind).edges, strict=True))
             if old != new
-        ]
+        }
+        pairs = list(slots.values())
+        touched.update(list(slots))
         assert len(pairs) <= 1
         for cell in (child.normal, child.reduce):
             assert all(first.source != second.source for first, second in cell.nodes)
@@ -97,6 +103,8 @@ def test_mutations_change_one_slot_or_nothing() -> None:
         for old, new in pairs:
             assert (old.source != new.source) != (old.primitive != new.primitive)
             changes["source" if old.source != new.source else "primitive"] += 1
+    assert len(touched) == 16  # every slot of both cells
+    assert min(touched.values()) > 0.4 * max(touched.values())  # the first node's sources cannot change
     # A source can be replaced at three of four nodes; one of seven primitives is the old one.
     assert changes["source"] / 20_000 == pytest.approx(0.95 * 0.5 * 3 / 4, abs=0.02)
     assert changes["primitive"] / 20_000 == pytest.approx(0.95 * 0.5 * 6 / 7, abs=0.02)
@@ -120,6 +128,31 @@ def test_mutations_in_the_nasnet_space_keep_its_rules() -> None:
     # The other input is always free, so every mutation of a source changes it.
     assert changes["source"] / 5_000 == pytest.approx(0.95 * 0.5, abs=0.03)
     assert min(changes["twice"], changes["output"]) > 200
+
+
+def test_the_brood_of_the_settings_is_bred(tmp_path: Path) -> None:
+    class Scores(Executor):
+        """Accuracies that rise with the number of the model, so that parents tell when they were chosen."""
+
+        def records(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Record]]:
+            asked.append(len(jobs))
+            for job in jobs:
+                yield job, Record(job.genotype, int(job.name.rpartition("-")[2]) / 100, 1.0, 10)
+
+        def close(self) -> None:
+            """Nothing runs."""
+
+    asked: list[int] = []
+    config = SearchConfig(strategy="evolution", candidates=11, population=3, sample=3, brood=2)
+    quiet = Display(console=Console(quiet=True))
+    found = propose(config, load(DataConfig(limit=40)), RunFolder(tmp_path), quiet, Scores())
+    assert asked == [3, 2, 2, 2, 2]
+    models = RunFolder(tmp_path).read_json("evolution-0.json")["models"]
+    assert [model["index"] for model in models] == list(range(11))
+    for model in models[3:]:
+        assert model["parent"] < 3 + (model["index"] - 3) // 2 * 2  # of the population before the brood
+    assert found["seed-0"].to_dict() == models[10]["genotype"]
+    assert RunFolder(tmp_path).child("seed-0").read_json("result.json")["search_seconds"] == 11.0
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "reinforce"])

@@ -210,6 +210,18 @@ def test_mistakes_in_a_worker_are_raised_here_and_ctrl_c_saves_there(digits: Dat
             list(executor.records(jobs(2)[1:]))
     assert workers() == []
     assert not (tmp_path / "job-1" / "result.json").exists()
+    saved = RunFolder(tmp_path / "job-1").load_checkpoint()
+    assert saved is not None
+    assert not list((tmp_path / "job-1").glob(".*.tmp"))
+
+
+def test_a_candidate_that_diverges_is_worth_nothing(digits: Dataset, tmp_path: Path) -> None:
+    nan = (float("nan"),) * 3
+    broken = Dataset(digits.name, digits.classes, digits.train, nan, digits.std, None)
+    with InProcess(Evaluator(TINY, broken, RunFolder(tmp_path)), quiet()) as executor:
+        ((_, record),) = executor.records(jobs(1))
+    assert record.validation_accuracy == 0
+    assert record.params > 100
 
 
 def test_records_that_are_damaged_or_of_another_cell_are_named(digits: Dataset, tmp_path: Path) -> None:

@@ -1,15 +1,24 @@
 """The second-order gradient: a bilevel toy, finite differences against double backward, and no traces left."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from binarch.data import DataConfig, load
+from binarch.errors import UserError
 from binarch.nn import Binarization
+from binarch.runs import RunFolder
+from binarch.search import SearchConfig
+from binarch.search.differentiable import halves
 from binarch.search.operations import EdgeOperations
+from binarch.search.search_task import SearchTask
 from binarch.search.second_order import sgd_steps, unrolled_gradient
 from binarch.search.supernet import Supernet
 from binarch.spaces import Bats, Darts
+from binarch.training.device import make_fabric
 
 
 def plain(gradients: list[Tensor]) -> list[Tensor]:
@@ -126,6 +135,33 @@ def test_a_supernet_is_left_bit_for_bit_as_it_was(space: Bats | Darts) -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
     assert [gradient.shape for gradient in found] == [alpha.shape for alpha in alphas]
     assert all(gradient.isfinite().all() and gradient.any() for gradient in found)
+
+
+def test_all_passes_over_the_training_batch_drop_the_same_numbers(tmp_path: Path) -> None:
+    config = SearchConfig(
+        data=DataConfig(limit=40), strategy="darts-second", space="darts", cells=(3,), channels=4, batch_size=10,
+        skip_dropout=(0.5,),
+    )  # fmt: skip
+    dataset, fabric = load(config.data), make_fabric("cpu", "32")
+    task = SearchTask(config, 0, 0, dataset, halves(dataset, fabric), fabric, RunFolder(tmp_path), None)
+    dropped: list[list[Tensor]] = [[]]
+    hooks = [task.supernet.skip_dropout.register_forward_hook(lambda _, __, y: dropped[-1].append(y.detach() == 0))]
+    hooks += [task.supernet.stem.register_forward_pre_hook(lambda *_: dropped.append([]))]
+    torch.manual_seed(5)
+    task.step(0, 0)
+    first, validation, ahead, behind, real = (passes for passes in dropped[1:])
+    assert first
+    for other in (ahead, behind, real):
+        assert [one.shape for one in first] == [one.shape for one in other]
+    zeros = [sum(int(mask.sum()) for mask in passes) for passes in (first, validation, ahead, behind, real)]
+    assert zeros[0] == zeros[2] == zeros[3] == zeros[4] != zeros[1]
+
+
+def test_bfloat16_is_refused_and_never_chosen() -> None:
+    with pytest.raises(UserError, match="precision: bf16"):
+        SearchConfig(strategy="darts-second", space="darts", precision="bf16")
+    assert SearchConfig(strategy="darts-second", space="darts").supernet_precision == "32"
+    assert SearchConfig(strategy="darts", space="darts").supernet_precision == "auto"
 
 
 def test_weights_come_back_when_a_loss_fails() -> None:

@@ -82,7 +82,7 @@ class SearchConfig:
     auxiliary_skip: bool = False
     """DARTS-minus: one more skip on every edge, which fades out in each stage."""
     beta_weight: float = 0.0
-    """beta-DARTS: what the weight of the alphas' logsumexp grows to in each stage; published: half the epochs."""
+    """beta-DARTS: what the weight of the logsumexp grows to in each stage; published: half the epochs."""
     batch_size: int = 64
     """Images per step, for the weights and again for the alphas."""
     learning_rate: float = 0.025
