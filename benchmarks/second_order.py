@@ -45,7 +45,7 @@ class Benchmark:
 def stepper(settings: Benchmark, space: str, binarize: str, strategy: str) -> Callable[[], float]:
     """A function that takes one step and returns its milliseconds per image."""
     config = SearchConfig(
-        data=DataConfig(image_size=settings.image_size, limit=4 * settings.batch), cells=(settings.cells,),
+        data=DataConfig(image_size=settings.image_size, limit=max(40, 4 * settings.batch)), cells=(settings.cells,),
         channels=settings.channels, groups=settings.groups, batch_size=settings.batch, strategy="darts", space="darts",
         device="cpu",
     )  # fmt: skip
