@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from binarch.report.encode import encode
+from binarch.report.encode import inline_svg
 from binarch.runs import write_atomic
 
 
@@ -48,7 +48,6 @@ class Page:
         template = jinja2.Environment(
             autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
         )
-        svg = encode(self.picture, "svg", inline=True).decode()
         return template.from_string(files(__package__).joinpath("table.html.j2").read_text()).render(
-            page=self, picture=Markup(svg[svg.index("<svg") :])
+            page=self, picture=Markup(inline_svg(self.picture, "Every run", "runs-"))
         )

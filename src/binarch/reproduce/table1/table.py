@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from binarch.errors import UserError, choose
 from binarch.models import find_architecture
+from binarch.reproduce.dots import dot_plot
 from binarch.reproduce.page import Page
 from binarch.reproduce.runs import SEEDS, Runs, check_seeds
 from binarch.reproduce.table1.budget import BUDGETS, Budget
@@ -124,20 +126,15 @@ def _write(runs: Runs, budget: str, *, packed: bool) -> dict[str, Any]:
 def picture(lines: Sequence[Line]) -> Figure:
     """A dot per run: our accuracies beside those that were published on CIFAR-10."""
     names = list(dict.fromkeys(line.row for line in lines))
-    figure = Figure(figsize=(8, 0.42 * len(names) + 1.2), layout="constrained")
-    axes = figure.add_subplot()
-    for place, name in enumerate(names):
-        axes.plot(ROWS[name].published, place, "D", color="#888888", markersize=7, markerfacecolor="none")
-    for recipe, colour, shift in (("own", "#1f5fa8", -0.14), ("common", "#c4641a", 0.14)):
-        dots = [(score, names.index(line.row) + shift) for line in lines if line.recipe == recipe
-                for score in line.accuracies]  # fmt: skip
-        if dots:
-            axes.plot(*zip(*dots, strict=True), "o", color=colour, markersize=5, label=f"ours, {recipe} recipe")
-    axes.plot([], [], "D", color="#888888", markerfacecolor="none", label="published on CIFAR-10")
-    axes.set_yticks(range(len(names)), [f"{ROWS[name].method} {ROWS[name].bits}" for name in names])
-    axes.invert_yaxis()
-    axes.set_xlabel("test accuracy, %")
-    axes.grid(axis="x", color="#dddddd")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / (len(names) + 2)), ncols=3, frameon=False)
-    return figure
+
+    def draw(axes: Axes) -> None:
+        for place, name in enumerate(names):
+            axes.plot(ROWS[name].published, place, "D", color="#888888", markersize=7, markerfacecolor="none")
+        for recipe, colour, shift in (("own", "#1f5fa8", -0.14), ("common", "#c4641a", 0.14)):
+            dots = [(score, names.index(line.row) + shift) for line in lines if line.recipe == recipe
+                    for score in line.accuracies]  # fmt: skip
+            if dots:
+                axes.plot(*zip(*dots, strict=True), "o", color=colour, markersize=5, label=f"ours, {recipe} recipe")
+        axes.plot([], [], "D", color="#888888", markerfacecolor="none", label="published on CIFAR-10")
+
+    return dot_plot([f"{ROWS[name].method} {ROWS[name].bits}" for name in names], 0.42, "test accuracy, %", draw)

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from binarch.errors import UserError, choose
 from binarch.models import Architecture, find_architecture
+from binarch.reproduce.dots import dot_plot
 from binarch.reproduce.page import Page
 from binarch.reproduce.runs import SEEDS, Runs, check_seeds
 from binarch.reproduce.table2.budget import BUDGETS, Budget
@@ -165,19 +167,14 @@ def _twin(system: System, mode: Mode, seed: int) -> str:
 
 def picture(lines: Sequence[Line]) -> Figure:
     """A dot per training: found cells filled, random cells of their size hollow."""
-    figure = Figure(figsize=(8, 0.36 * len(lines) + 1.2), layout="constrained")
-    axes = figure.add_subplot()
     colours = {"published": "#666666", "real": "#1f5fa8", "binary": "#c4641a"}
-    for place, line in enumerate(lines):
-        colour = colours[line.mode]
-        axes.plot(line.twin_errors, [place + 0.12] * len(line.twin_errors), "o", color=colour, markerfacecolor="none")
-        axes.plot(line.errors, [place - 0.12] * len(line.errors), "o", color=colour)
-    axes.plot([], [], "o", color="#444444", label="the system's cell")
-    axes.plot([], [], "o", color="#444444", markerfacecolor="none", label="random cells of its size")
-    axes.set_yticks(range(len(lines)), [f"{line.system}, {line.mode}" for line in lines])
-    axes.invert_yaxis()
-    axes.set_xlabel("test error, %")
-    axes.grid(axis="x", color="#dddddd")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / (len(lines) + 2)), ncols=2, frameon=False)
-    return figure
+
+    def draw(axes: Axes) -> None:
+        for place, line in enumerate(lines):
+            twins, own = line.twin_errors, line.errors
+            axes.plot(twins, [place + 0.12] * len(twins), "o", color=colours[line.mode], markerfacecolor="none")
+            axes.plot(own, [place - 0.12] * len(own), "o", color=colours[line.mode])
+        axes.plot([], [], "o", color="#444444", label="the system's cell")
+        axes.plot([], [], "o", color="#444444", markerfacecolor="none", label="random cells of its size")
+
+    return dot_plot([f"{line.system}, {line.mode}" for line in lines], 0.36, "test error, %", draw)
