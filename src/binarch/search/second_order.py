@@ -30,7 +30,7 @@ def unrolled_gradient(
     Liu, Simonyan and Yang, ICLR 2019, equations 7 and 8. The decay of the weights does not depend on the alphas, so it
     has no part in the difference; the clip of the real step is ignored, as there. ``weights`` and ``alphas`` are leaves
     that ask for gradients; weights are put back bit for bit from copies (the public code adds, and drifts). Four passes
-    forward and backward, of the five of a whole step.
+    forward and backward, of the five of a whole step; in the last two only the alphas ask for gradients.
 
     ``total`` sums gradients over the ranks that share a step; each gives its losses times its share of the batch.
     """
@@ -44,11 +44,13 @@ def unrolled_gradient(
         if not norm > 0:
             return direct
         distance = float(DISTANCE / norm)
+        _ask(weights, False)
         _move(weights, start, along, distance)
         ahead = total(torch.autograd.grad(training_loss(), alphas))
         _move(weights, start, along, -distance)
         behind = total(torch.autograd.grad(training_loss(), alphas))
     finally:
+        _ask(weights, True)
         _move(weights, start, start, 0.0)
     answers = [(plus - minus) / (2 * distance) for plus, minus in zip(ahead, behind, strict=True)]
     return [own - rate * answer for own, answer in zip(direct, answers, strict=True)]
@@ -67,6 +69,11 @@ def sgd_steps(optimizer: torch.optim.SGD, weights: Sequence[Tensor]) -> Callable
         return found
 
     return steps
+
+
+def _ask(weights: Sequence[Tensor], gradients: bool) -> None:
+    for weight in weights:
+        weight.requires_grad_(gradients)
 
 
 @torch.no_grad()
