@@ -72,3 +72,20 @@ def test_second_order_is_timed_against_the_first(tmp_path: Path) -> None:
     timing.main(timing.Benchmark(tmp_path, cells=3, channels=4, groups=2, image_size=8, batch=4, rounds=1, threads=1))
     page = (tmp_path / "README.md").read_text()
     assert all(f"| {name} |" in page for name in timing.SETTINGS)
+
+
+def test_a_training_step_is_timed_against_the_straightforward_one(tmp_path: Path) -> None:
+    timing = script("training")
+    shape = {"cells": 3, "channels": 4, "groups": 2, "width": 4, "search_cells": 3, "search_channels": 4}
+    settings = timing.Benchmark(tmp_path, search_groups=2, image_size=8, batch=4, rounds=1, threads=1, **shape)
+    timing.main(settings)
+    page = (tmp_path / "README.md").read_text()
+    assert all(f"| {row} |" in page for row in settings.rows)
+
+
+def test_the_work_of_a_training_step_is_counted(tmp_path: Path) -> None:
+    timing = script("training")
+    settings = timing.Benchmark(width=4, image_size=8)
+    found = timing.work(timing.network("vgg-small", settings), 8)
+    convolutions = 3 * 4 * 64 + 4 * 4 * 64 + (4 * 8 + 8 * 8) * 16 + (8 * 16 + 16 * 16) * 4
+    assert found.flop == 6 * (9 * convolutions + 16 * 10)

@@ -8,6 +8,7 @@ from binarch.nn.modes import evaluating
 from binarch.nn.norms import ShiftBatchNorm
 from binarch.nn.optimization import parameter_groups, settle
 from binarch.nn.phases import merge_phases, split_phases
+from binarch.nn.plain import plain
 from binarch.nn.prelu import PReLU, prelu
 from binarch.nn.quant_conv import QuantConv2d
 from binarch.nn.quant_layer import QuantLayer, Stair, stairs, uneven
@@ -39,6 +40,7 @@ __all__ = [
     "find_scheme",
     "merge_phases",
     "parameter_groups",
+    "plain",
     "prelu",
     "settle",
     "shifted",
