@@ -76,7 +76,7 @@ def test_what_cannot_be_shipped_is_one_line(
     assert f"at most {small:,}" in refused(tool, capsys, into, str(run), "toy", *what)
 
 
-def test_an_accuracy_that_is_not_the_training_s_is_refused(
+def test_the_accuracy_is_that_of_the_file_and_near_the_training_s(
     tool: ModuleType, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "run"
@@ -86,8 +86,14 @@ def test_an_accuracy_that_is_not_the_training_s_is_refused(
             (other / file.name).write_bytes(file.read_bytes())
     result = json.loads((run / "result.json").read_text())
     into = tmp_path / "networks"
+    near = {**result, "test_accuracy": result["test_accuracy"] + 0.003}  # one image of 360, on another device
+    (other / "result.json").write_text(json.dumps(near))
+    tool.main([str(other), "near", "--what", "A toy", "--into", str(tmp_path)])
+    found = Shipped(tmp_path / "near")
+    assert found.program.card["test_accuracy"] == result["test_accuracy"]
+    assert found.identity["accuracy_in_training"] == near["test_accuracy"]
     (other / "result.json").write_text(json.dumps({**result, "test_accuracy": 0.999}))
-    assert "its training says 99.9000%" in refused(tool, capsys, into, str(other), "toy", "--what", "A toy")
+    assert "its training says 99.90%" in refused(tool, capsys, into, str(other), "toy", "--what", "A toy")
     del result["test_accuracy"]
     (other / "result.json").write_text(json.dumps(result))
     assert "no test accuracy" in refused(tool, capsys, into, str(other), "toy", "--what", "A toy")

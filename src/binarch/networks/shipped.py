@@ -49,7 +49,8 @@ class Shipped:
 
         ``what`` (one line for people), ``sha256`` and ``bytes`` of the file, ``config`` (the training's, whole),
         ``trained`` and ``packed`` (machine, versions and date of each), ``data`` (name, description, counts of images),
-        ``accuracy_by_class`` (of the packed file on the test images), ``probe_logits`` (of :func:`probes`).
+        ``accuracy_by_class`` (of the packed file on the test images, as is ``test_accuracy`` of its card),
+        ``accuracy_in_training`` (what the training measured, on its device), ``probe_logits`` (of :func:`probes`).
         """
         return dict(json.loads((self.folder / "identity.json").read_text()))
 
