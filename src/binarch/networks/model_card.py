@@ -23,7 +23,7 @@ def model_card(network: Shipped) -> str:
         f"{card['seed']}; all settings are in `identity.json` (`config`). The test images were read once, after the "
         "last epoch.",
         f"**Accuracy** of this very file: {card['test_accuracy']:.2%} of {data['test_images']:,} test images.",
-        _table(("class", "correct"), ((name, f"{share:.1%}") for name, share in classes)),
+        _table(("class", "correct"), ((name, "-" if share is None else f"{share:.1%}") for name, share in classes)),
         f"**Limits.** It knows {len(program.classes)} classes and always answers with them: a picture of anything else "
         "gets one of these names too, and a high probability is no proof. A picture is reduced to its largest centred "
         f"square, scaled to {image.height} x {image.width} pixels; what is small, off the centre or unlike the "
