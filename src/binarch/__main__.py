@@ -1,6 +1,22 @@
-"""``python -m binarch``."""
+"""``binarch`` and ``python -m binarch``: the way in, which imports no more than the verb needs."""
 
-from binarch.cli import main
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one verb. All are in :mod:`binarch.cli`; ``predict`` is run without it, as torch takes seconds to import."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["predict"] and "WORLD_SIZE" not in os.environ:
+        from binarch.predict import main as predict
+
+        predict(arguments[1:])
+    else:
+        from binarch.cli import main as verbs
+
+        verbs(arguments)
+
 
 if __name__ == "__main__":
     main()

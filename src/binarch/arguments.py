@@ -89,25 +89,11 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Predict:
-    """Classify image files with a packed network."""
-
-    file: tyro.conf.Positional[Path]
-    """A file that binarch pack wrote."""
-    image: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files of any kind and shape; they are cropped and scaled as in training."""
-    top: int = 5
-    """How many classes to tell."""
-    json: bool = False
-    """Print the result as JSON."""
-
-
-@dataclass(frozen=True)
 class Bench:
     """Time a packed network against other engines, taking turns in one process."""
 
     file: tyro.conf.Positional[str | None] = None
-    """A packed file, a run folder, or what --arch takes."""
+    """A network that comes with binarch, a packed file, a run folder, or what --arch takes."""
     arch: str | None = None
     """Random weights for this network: of the catalogue, a published name, a genotype file or folder."""
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -134,7 +120,7 @@ class Export:
     """Write a packed or trained network for other engines, as a float graph."""
 
     source: tyro.conf.Positional[Path]
-    """A packed file, or the folder of a training."""
+    """A network that comes with binarch, a packed file, or the folder of a training."""
     out: Path
     """File to write."""
     format: Literal["onnx"] = "onnx"
@@ -211,7 +197,7 @@ class List:
     """List what has a name."""
 
     what: tyro.conf.Positional[
-        Literal["archs", "models", "schemes", "spaces", "strategies", "recipes", "rows", "datasets"]
+        Literal["networks", "archs", "models", "schemes", "spaces", "strategies", "recipes", "rows", "datasets"]
     ]
     """What to list."""
     json: bool = False

@@ -22,7 +22,6 @@ from binarch.arguments import (
     List,
     Output,
     Pack,
-    Predict,
     Reproduce,
     Search,
     Train,
@@ -32,13 +31,14 @@ from binarch.demo import run_demo
 from binarch.errors import UserError, choose
 from binarch.help import verb_help
 from binarch.models import MODELS, costs, find_architecture
+from binarch.networks import shipped
 from binarch.nn import SCHEMES
+from binarch.predict import Predict, predict
 from binarch.ranks import Ranks
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
 from binarch.reproduce import ROWS, SYSTEMS, reproduce_figures, reproduce_table1, reproduce_table2
 from binarch.runs import RunFolder, write_atomic
-from binarch.runtime import load as load_packed
 from binarch.search import STRATEGIES, SearchConfig, search
 from binarch.spaces import PUBLISHED, SPACES, find_genotype
 from binarch.training import Display, Interrupted, TrainConfig, evaluate_run, train
@@ -97,15 +97,7 @@ def _pack(args: Pack, display: Display) -> None:
 
 
 def _predict(args: Predict, display: Display) -> None:
-    network = load_packed(args.file)
-    deploy.warm(network, display.say)
-    found = dict(zip(map(str, args.image), deploy.predict_files(network, args.image, args.top), strict=True))
-    if args.json:
-        rows = {file: [{"class": name, "probability": share} for name, share in best] for file, best in found.items()}
-        _print({"predictions": [{"image": file, "top": top} for file, top in rows.items()]}, as_json=True)
-        return
-    for file, best in found.items():
-        print(f"{file}: " + ", ".join(f"{name} {share:.1%}" for name, share in best))
+    predict(args, display.say)
 
 
 def _bench(args: Bench, display: Display) -> None:
@@ -188,6 +180,9 @@ def _list(args: List, display: Display) -> None:
     if args.what == "schemes":
         _list_schemes(args.json)
         return
+    if args.what == "networks":
+        _list_networks(args.json)
+        return
     names: Mapping[str, str] = {
         "archs": {name: entry.description for name, entry in PUBLISHED.items()},
         "models": {name: f"{model.description}; width {model.width}" for name, model in MODELS.items()},
@@ -212,6 +207,18 @@ def _list_schemes(as_json: bool) -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(str, row))
+    _print_table(table)
+
+
+def _list_networks(as_json: bool) -> None:
+    found = {name: network.summary() for name, network in shipped().items()}
+    if as_json:
+        _print(found, as_json=True)
+        return
+    table = Table("name", "data", "accuracy", "size", "what", box=None, pad_edge=False)
+    for name, facts in found.items():
+        accuracy, size = f"{facts['test_accuracy']:.2%}", f"{facts['bytes'] / 1e3:,.0f} kB"
+        table.add_row(name, facts["data"], accuracy, size, facts["what"])
     _print_table(table)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from binarch.data import Dataset, load
-from binarch.deploy import bench, pack_run, warm
+from binarch.deploy import bench, pack_run
 from binarch.recipes import RECIPES
 from binarch.report import save_drawing, write_report
 from binarch.runs import RunFolder, write_atomic
@@ -53,7 +53,7 @@ def _pack(folder: RunFolder, dataset: Dataset, display: Display) -> dict[str, An
     file = folder / "network.packed.safetensors"
     write_atomic(file, program.encode())
     network = Network(program)
-    warm(network, display.say)
+    network.warmup(display.say)
     image, label = dataset.test().pixels[0].permute(1, 2, 0).numpy(), int(dataset.test().labels[0])
     ((name, share),) = network.predict(image, top=1)[0]
     display.say(f"Packed: the first test image is a {dataset.classes[label]}; the answer is {name} ({share:.0%}).")

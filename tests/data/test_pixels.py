@@ -6,9 +6,9 @@ import PIL.Image
 import pytest
 
 from binarch.data import pixels
-from binarch.data.pixels import decode, to_rgb
-from binarch.data.source import Picture
+from binarch.data.pixels import decode
 from binarch.errors import UserError
+from binarch.pictures import Picture, to_rgb
 
 GRADIENT = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from binarch.data.partition import split
-from binarch.data.source import Picture, Source, Split
+from binarch.data.source import Source, Split
+from binarch.pictures import Picture
 
 _TEST_IMAGES = 360
 

@@ -15,8 +15,9 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from binarch.data.source import TEST_NAMES, Picture, Source, Split
+from binarch.data.source import TEST_NAMES, Source, Split
 from binarch.errors import UserError
+from binarch.pictures import Picture
 
 
 @final

@@ -3,22 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import PIL.Image
 from torch import Tensor
+
+from binarch.pictures import Picture
 
 #: Names of the split that is tested on, best first: validation images stand in for missing test images.
 TEST_NAMES = ("test", "validation", "valid", "val")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One image before decoding: a file, the bytes of one, or pixels already in memory."""
-
-    where: str
-    """What to call it in an error: the file, or the row of the table."""
-    content: Path | bytes | PIL.Image.Image | None
 
 
 class Split(ABC):

@@ -16,8 +16,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from binarch.data.source import TEST_NAMES, Picture, Source, Split
+from binarch.data.source import TEST_NAMES, Source, Split
 from binarch.errors import UserError
+from binarch.pictures import Picture
 
 _ROWS = 256
 #: All cells of the column of that name, in order.

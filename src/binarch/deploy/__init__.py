@@ -1,6 +1,6 @@
 """From a trained network to a packed program, and from that to whatever else can run it."""
 
-from binarch.deploy.bench import Bench, Timing, bench, warm
+from binarch.deploy.bench import Bench, Timing, bench
 from binarch.deploy.builder import Builder
 from binarch.deploy.cold import ColdStart, cold_start
 from binarch.deploy.engines import ENGINES, Engine
@@ -8,7 +8,6 @@ from binarch.deploy.layers import Layers, summarise, tell_layers
 from binarch.deploy.lower import lower, pack_network, register
 from binarch.deploy.onnx import check_onnx, to_onnx
 from binarch.deploy.pack import pack_run
-from binarch.deploy.predict import predict_files
 from binarch.deploy.random import random_program
 from binarch.deploy.sources import find_program, open_program
 from binarch.deploy.tell import summary, tell, tell_cold
@@ -30,7 +29,6 @@ __all__ = [
     "open_program",
     "pack_network",
     "pack_run",
-    "predict_files",
     "random_program",
     "register",
     "summarise",
@@ -40,5 +38,4 @@ __all__ = [
     "tell_layers",
     "to_onnx",
     "torch_graph",
-    "warm",
 ]

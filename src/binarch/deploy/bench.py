@@ -2,7 +2,6 @@
 
 import os
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,8 +26,6 @@ from binarch.runtime.program import Program
 TURN = 0.05
 #: Fewest and most rounds.
 ROUNDS = (5, 40)
-#: Seconds of warming up that are worth a word: kernels that were compiled before load sooner.
-PATIENCE = 2.0
 
 
 @final
@@ -109,7 +106,7 @@ def _bench(
     program: Program, engines: Sequence[str], threads: int, batch: int, seconds: float, say: Callable[[str], None]
 ) -> Bench:
     images = random_images(program, batch)
-    warm(Network(program, threads), say)
+    Network(program, threads).warmup(say)
     contenders, skipped = _prepare(program, ["binarch", *engines], threads, batch, say)
     logits = {name: run(images) for name, run in contenders.items()}
     times, limits = _rounds(contenders, images, PopcountLimit(threads), seconds)
@@ -201,18 +198,6 @@ def _turn(run: Run, images: np.ndarray) -> list[float]:
         found.append(ended - started)
         if ended - begun >= TURN:
             return found[1:] or found
-
-
-def warm(network: Network, say: Callable[[str], None]) -> None:
-    """Compile a network's kernels; if that is not done at once, say what takes so long."""
-    worker = threading.Timer(
-        PATIENCE, say, ["Compiling the kernels for this machine: once, and kept for the next time ..."]
-    )
-    worker.start()
-    try:
-        network.warmup()
-    finally:
-        worker.cancel()
 
 
 def binary_macs(program: Program) -> int:

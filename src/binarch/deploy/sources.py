@@ -5,14 +5,17 @@ from pathlib import Path
 from binarch.deploy.pack import pack_run
 from binarch.deploy.random import random_program
 from binarch.errors import UserError
-from binarch.models import MODELS, NetworkConfig
+from binarch.models import MODELS, NetworkConfig, find_architecture
+from binarch.networks import find, shipped
 from binarch.runs import RunFolder
 from binarch.runtime.program import Program
 
 
 def open_program(source: Path) -> Program:
-    """The program in a file, or of a training's run folder, packed on the spot."""
-    return pack_run(RunFolder(source)) if source.is_dir() else Program.load(source)
+    """The program of a network that comes with the package, in a file, or of a run folder, packed on the spot."""
+    if str(source) not in shipped() and source.is_dir():
+        return pack_run(RunFolder(source))
+    return Program.load(find(source))
 
 
 def find_program(source: str, config: NetworkConfig, *, classes: int, image_size: int) -> Program:
@@ -21,6 +24,10 @@ def find_program(source: str, config: NetworkConfig, *, classes: int, image_size
     if path.suffix == ".safetensors" and not path.exists():
         raise UserError(f"{path}: no such file; give a file that binarch pack wrote")
     packed = path.is_file() and path.suffix != ".json"
-    if source not in MODELS and (packed or RunFolder(path).has("network.safetensors")):
+    if source in shipped() or (source not in MODELS and (packed or RunFolder(path).has("network.safetensors"))):
         return open_program(path)
+    try:
+        find_architecture(source)
+    except UserError as error:
+        raise UserError(f"{error}; networks that come with binarch: {', '.join(shipped())}") from None
     return random_program(source, config, classes=classes, image_size=image_size)

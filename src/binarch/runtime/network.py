@@ -1,6 +1,7 @@
 """A packed network, ready to run."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
@@ -10,9 +11,14 @@ from typing import final
 import numpy as np
 
 from binarch.errors import UserError
-from binarch.runtime import kernels
+from binarch.runtime import compilation, kernels, reference
 from binarch.runtime.plan import Plan, Planner
 from binarch.runtime.program import Program
+
+#: Images that a network answers plainly before it compiles: some seconds, where compiling takes about twenty.
+FEW = 8
+#: Seconds of compiling that are worth a word: kernels that were compiled before load sooner.
+PATIENCE = 2.0
 
 
 @final
@@ -20,6 +26,9 @@ class Network:
     """Runs a :class:`Program`: plain arrays in, plain arrays out; safe to call from several threads at once.
 
     With several ``threads`` the images of a batch are dealt out to them; a single image is split by channels.
+
+    The fast kernels must be compiled once per machine. :meth:`run` waits for that; :meth:`predict` answers the first
+    few images without them, by the plain reference, whose bits are the same.
     """
 
     def __init__(self, program: Program, threads: int = 1) -> None:
@@ -29,6 +38,7 @@ class Network:
         self.threads = threads
         self._plan = Planner(program).plan()
         self._idle: list[_Room] = []
+        self._answered_plainly = 0
         self._lock = threading.Lock()
         self._together = threading.Lock()
 
@@ -67,18 +77,42 @@ class Network:
         return logits[0] if single else logits
 
     def predict(self, images: np.ndarray, top: int = 5) -> list[list[tuple[str, float]]]:
-        """The ``top`` classes of each image with their probabilities, the best first."""
+        """The ``top`` classes of each image with their probabilities, the best first.
+
+        While the kernels are not :attr:`compiled`, the first :data:`FEW` images take the plain reference (below half
+        a second each for a network of 20 cells); whoever asks for more waits for the compiler.
+        """
         if top < 1:
             raise UserError(f"top: {top} is not possible; use 1 or more")
-        logits = np.atleast_2d(self.run(images)).astype(np.float64)
+        logits = np.atleast_2d(self._logits(images)).astype(np.float64)
         shares = np.exp(logits - logits.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
         return [[(self.classes[k], float(row[k])) for k in order] for row, order in zip(shares, best, strict=True)]
 
-    def warmup(self) -> None:
-        """Compile what is not compiled yet, by running one black image."""
-        self.run(np.zeros(self.size, np.uint8))
+    @property
+    def compiled(self) -> bool:
+        """Whether the kernels are compiled for this machine, in this process or by an earlier one."""
+        return compilation.is_done()
+
+    def warmup(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """Compile what is not compiled yet, by running one black image; if that takes long, ``say`` what does."""
+        told = threading.Timer(
+            PATIENCE, say, ["Compiling the kernels for this machine: once, and kept for the next time ..."]
+        )
+        told.start()
+        try:
+            self.run(np.zeros(self.size, np.uint8))
+        finally:
+            told.cancel()
+
+    def _logits(self, images: np.ndarray) -> np.ndarray:
+        """As :meth:`run`, or without compiling if the images are few."""
+        pixels, _ = self._check(images)
+        if not len(pixels) or self._answered_plainly + len(pixels) > FEW or self.compiled:
+            return self.run(images)
+        self._answered_plainly += len(pixels)
+        return reference.run(self.program, np.stack([_planes(image) for image in pixels]))
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -151,10 +185,15 @@ class _Room:
         return self._shared[0][output.offset : output.offset + output.pitch * self.plan.classes : output.pitch]
 
 
-def _flat(image: np.ndarray) -> np.ndarray:
-    """(height, width, channels) pixels as a flat run of float32 in 0..1, channel by channel."""
+def _planes(image: np.ndarray) -> np.ndarray:
+    """(height, width, channels) pixels as float32 in 0..1, channel by channel."""
     scale = np.float32(255) if image.dtype == np.uint8 else np.float32(1)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)).reshape(-1).astype(np.float32) / scale
+    return np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32) / scale
+
+
+def _flat(image: np.ndarray) -> np.ndarray:
+    """The same as one run of numbers."""
+    return _planes(image).reshape(-1)
 
 
 def load(path: str | Path, threads: int = 1) -> Network:

@@ -1,6 +1,7 @@
 """Programs run with plain numpy: slow, short, obviously right. The truth that the fast kernels are tested against."""
 
 from functools import singledispatch
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -55,22 +56,24 @@ def unpack(bits: np.ndarray, offset: int, count: int, width: int) -> np.ndarray:
 
 def windows(x: np.ndarray, window: Window, outside: Any) -> list[np.ndarray]:
     """For each tap the inputs that it meets, (N, C, *window.size); ``outside`` where there is none."""
+    taps = window.taps()
+    starts, ends = (
+        taps[0],
+        tuple((n - 1) * s + last + 1 for n, s, last in zip(window.size, window.stride, taps[-1], strict=True)),
+    )
+    front = [max(0, -start) for start in starts]
+    margins = [(f, max(0, end - length)) for f, end, length in zip(front, ends, x.shape[2:], strict=True)]
+    padded = np.pad(x, ((0, 0), (0, 0), *margins), constant_values=outside)
     (h, w), (sy, sx) = window.size, window.stride
-    found = []
-    for dy, dx in window.taps():
-        rows, columns = np.arange(h) * sy + dy, np.arange(w) * sx + dx
-        inside = np.outer((rows >= 0) & (rows < x.shape[2]), (columns >= 0) & (columns < x.shape[3]))
-        seen = x[:, :, rows.clip(0, x.shape[2] - 1)][:, :, :, columns.clip(0, x.shape[3] - 1)]
-        found.append(np.where(inside, seen, np.asarray(outside, x.dtype)))
-    return found
+    corners = [(dy + front[0], dx + front[1]) for dy, dx in taps]
+    return [padded[:, :, y : y + (h - 1) * sy + 1 : sy, x : x + (w - 1) * sx + 1 : sx] for y, x in corners]
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, window: Window, groups: int) -> np.ndarray:
-    """Sum of weight (out, in / groups, taps) times x, zeros outside."""
-    n, c = x.shape[:2]
-    taps = np.stack(windows(x, window, 0), 2).reshape(n, groups, c // groups, weight.shape[2], *window.size)
-    weight = weight.reshape(groups, -1, *weight.shape[1:])
-    return np.einsum("ngithw,goit->ngohw", taps, weight, optimize=True).reshape(n, -1, *window.size)
+    """Sum of weight (out, in / groups, taps) times x, zeros outside: one product of matrices per image and group."""
+    n = len(x)
+    taps = np.stack(windows(x, window, 0), 2).reshape(n, groups, -1, prod(window.size))
+    return (weight.reshape(groups, len(weight) // groups, -1) @ taps).reshape(n, -1, *window.size)
 
 
 @singledispatch
@@ -119,8 +122,9 @@ def integers(op: BitConv, program: Program, x: np.ndarray) -> np.ndarray:
     """The exact sums of a :class:`BitConv`, before the scale."""
     per_filter = x.shape[1] // op.groups, op.window.kernel[0] * op.window.kernel[1]
     codes = unpack(program.bits, op.weight, op.out * per_filter[0] * per_filter[1], op.weight_bits)
-    weight = np.asarray(op.weight_values)[codes].reshape(op.out, *per_filter)
-    return convolve(np.asarray(op.values)[x], weight, op.window, op.groups)
+    # Sums stay below 2^15, so float32 holds each of them exactly, in any order; and matrices of floats are quick.
+    weight = np.asarray(op.weight_values, np.float32)[codes].reshape(op.out, *per_filter)
+    return convolve(np.asarray(op.values, np.float32)[x], weight, op.window, op.groups).astype(np.int64)
 
 
 @apply.register

@@ -259,6 +259,7 @@ def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Disp
         "train_seconds": round(sum(row["seconds"] for row in rows), 1),
         "epochs": len(rows),
         "costs": costs(task.plain, dataset.image_size).to_dict(),
+        "dataset": dataset.name,
         "classes": list(dataset.classes),
         "image_size": dataset.image_size,
         "mean": list(dataset.mean),

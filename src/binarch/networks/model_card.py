@@ -1,0 +1,62 @@
+"""The page about a shipped network that people read, written from what its files say."""
+
+from collections.abc import Iterable, Mapping
+from textwrap import fill
+from typing import Any
+
+from binarch.networks.shipped import Shipped
+
+
+def model_card(network: Shipped) -> str:
+    """Markdown: what the network is for, how it was trained, how good it is, what it cannot do, its licence."""
+    program, identity = network.program, network.identity
+    card, data, image = program.card, identity["data"], program.image
+    classes = zip(program.classes, identity["accuracy_by_class"], strict=True)
+    lines = [
+        f"# {network.name}",
+        "<!-- Written by tools/ship.py from network.safetensors and identity.json; change those, not this. -->",
+        f"{identity['what']}.",
+        f"    binarch predict {network.name} photo.png",
+        _table(("", ""), _facts(network)),
+        f"**Training.** {data['train_images']:,} images of {data['name']} ({data['about']}), of which a share of "
+        f"{identity['config']['validation']:.0%} was held out for validation. {_stages(identity['config'])}; seed "
+        f"{card['seed']}; all settings are in `identity.json` (`config`). The test images were read once, after the "
+        "last epoch.",
+        f"**Accuracy** of this very file: {card['test_accuracy']:.2%} of {data['test_images']:,} test images.",
+        _table(("class", "correct"), ((name, "-" if share is None else f"{share:.1%}") for name, share in classes)),
+        f"**Limits.** It knows {len(program.classes)} classes and always answers with them: a picture of anything else "
+        "gets one of these names too, and a high probability is no proof. A picture is reduced to its largest centred "
+        f"square, scaled to {image.height} x {image.width} pixels; what is small, off the centre or unlike the "
+        "training images is missed. One seed, one data set, no test on others. Not for decisions about people.",
+        "**Licence.** The weights are under the MIT licence, as binarch is. The images are not part of it.",
+        f"SHA-256 `{identity['sha256']}`",
+    ]
+    wrapped = (fill(part, 120, break_on_hyphens=False) if part.startswith("**") else part for part in lines)
+    return "\n\n".join(wrapped) + "\n"
+
+
+def _facts(network: Shipped) -> Iterable[tuple[str, str]]:
+    identity, card = network.identity, network.program.card
+    costs, image = card["costs"], network.program.image
+    shape = ", ".join(f"{name} {value}" for name, value in card["network"].items() if value is not None)
+    yield "network", shape
+    yield "scheme", str(card["scheme"])
+    if "genotype" in card:
+        yield "genotype", "in the file's card: `binarch draw` shows its cells"
+    yield "images", f"{image.height} x {image.width}, {image.channels} channels"
+    yield "file", f"{identity['bytes']:,} bytes"
+    yield "parameters", f"{costs['params']:,}, of which {costs['binary_params']:,} of few bits"
+    yield "multiply-accumulates", f"{costs['macs']:,}, of which {costs['binary_macs']:,} of bits"
+    for name in ("trained", "packed"):
+        where = identity[name]
+        yield name, f"{where['date'][:10]}, Python {where['python']}, torch {where['torch']}, {where['cpu']}"
+
+
+def _stages(config: Mapping[str, Any]) -> str:
+    kinds, epochs = config["binarize"], config["epochs"]
+    epochs = epochs * len(kinds) if len(epochs) == 1 else epochs
+    return "Epochs by stage: " + ", ".join(f"{kind} {count}" for kind, count in zip(kinds, epochs, strict=True))
+
+
+def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join([f"| {head[0]} | {head[1]} |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)])
