@@ -26,7 +26,7 @@ from binarch.search.evaluation import candidate_binarize, candidate_network
 TOOLS = Path(__file__).parents[1] / "tools"
 #: Stands for binarch where only the order of jobs counts: "WORD FOLDER"; a number is a result.
 STAND_IN = """
-import json, pathlib, sys
+import json, pathlib, signal, sys
 word, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 if word == "refuse":
     sys.exit("some words before\\nbinarch: cells: 2 is too few" + f" in {folder.parent}")
@@ -40,6 +40,13 @@ rows = [{"train_accuracy": 0.5, "seconds": 30}] * (2 if word == "begin" else 4)
 (folder / "last.ckpt").write_bytes(b"state" * 20_000)
 if word == "begin":
     sys.exit(130)
+if word == "wait":  # the first time for Ctrl-C
+    again = (folder / "begun").exists()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    (folder / "begun").touch()
+    if not again:
+        signal.pause()
+    word = "0.9"
 if word == "with":
     folder.joinpath("read.txt").write_text(sys.argv[3])
     word = "0.9"
@@ -127,6 +134,16 @@ def test_the_plan_tells_every_state(tmp_path: Path, stand_in: list[str]) -> None
     assert "1 of 4 jobs are done. Next: begun, stopped, later." in told
 
 
+def test_the_end_of_a_slice_stops_a_job_and_the_next_slice_continues_it(tmp_path: Path, stand_in: list[str]) -> None:
+    jobs, out = [toy("long", "wait"), toy("after", "0.5")], tmp_path / "out"
+    slice_of(jobs, out, stand_in, stop=(out / "long" / "begun").exists).work()
+    assert [page(out)[name][0] for name in ("long", "after")] == ["begun, 4 of 4 epochs", "ready"]
+    assert not (out / "long" / "last.ckpt").exists(), "too large to be carried"
+    slice_of(jobs, out, stand_in).work()
+    assert [page(out)[name][0] for name in ("long", "after")] == ["done", "done"]
+    assert len((out / "campaign.jsonl").read_text().splitlines()) == 2
+
+
 def test_the_curve_is_drawn_when_its_points_are_there(tmp_path: Path, stand_in: list[str]) -> None:
     jobs = [toy(f"final-{n}", f"0.{n + 80}", epochs_a_stage=n, published=96.1) for n in (1, 3, 10)]
     slice_of(jobs[:2], tmp_path / "out", stand_in).work()
@@ -189,6 +206,7 @@ def whole(folder: Path) -> bytes:
     return (folder / "network.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_slices_equal_one_long_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second one elsewhere, with what was carried there: no file larger than a limit."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
