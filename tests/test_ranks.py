@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).with_name("two_ranks.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 #: The settings of the script.
 TINY = ["--limit", "70", "--cells", "3", "--channels", "4", "--groups", "2", "--batch-size", "17",
-        "--crop-padding", "1", "--no-flip", "--device", "cpu", "--precision", "32"]  # fmt: skip
+        "--crop-padding", "1", "--flip", "none", "--device", "cpu", "--precision", "32"]  # fmt: skip
 SEARCH = ["-m", "binarch", "search", *TINY, "--epochs", "2", "--alpha-learning-rate", "0.05"]
 TRAIN = ["-m", "binarch", "train", "--arch", "pdarts", *TINY, "--epochs", "1", "--drop-path", "0.3"]
 

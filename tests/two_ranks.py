@@ -32,11 +32,11 @@ from binarch.training.fit import _TrainTask
 #: 17 images a batch: parts of 8 and 9. Two steps an epoch.
 SEARCH = SearchConfig(
     data=DataConfig(limit=70), cells=(3,), channels=4, groups=2, epochs=(2,), batch_size=17, alpha_learning_rate=0.05,
-    crop_padding=1, flip=False, rank_epochs=1, candidates=2, device="cpu", precision="32",
+    crop_padding=1, flip="none", rank_epochs=1, candidates=2, device="cpu", precision="32",
 )  # fmt: skip
 TRAIN = TrainConfig(
     data=SEARCH.data, network=NetworkConfig(cells=3, channels=4, groups=2), epochs=(1,), batch_size=17,
-    crop_padding=1, flip=False, drop_path=0.3, device="cpu", precision="32",
+    crop_padding=1, flip="none", drop_path=0.3, device="cpu", precision="32",
 )  # fmt: skip
 QUIET = Display(silent=True)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-from binarch.data import Augment, DataConfig
+from binarch.data import Augment, DataConfig, Flip
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.nn import Binarize, find_scheme
@@ -82,8 +82,8 @@ class TrainConfig:
     """Largest norm of the gradient."""
     crop_padding: int = 4
     """Pixels of padding for the random crop; 0 turns it off."""
-    flip: bool = True
-    """Mirror half of the images."""
+    flip: Flip = "random"
+    """Mirror no image, half of them at random, or (alternating) every image in every second epoch."""
     cutout: int = 0
     """Side of the square that is cut out of each image; 0 turns it off."""
     validation: float = 0.1
@@ -121,7 +121,7 @@ class TrainConfig:
             raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
         if self.optimizer == "shift_adamax" and any(self.weight_decay):
             raise UserError(f"weight_decay: {self.weight_decay} is not possible with shift_adamax; use 0")
-        self.augment  # noqa: B018 (refuses negative sizes)
+        self.augment  # noqa: B018 (refuses negative sizes and unknown words)
 
     @property
     def stages(self) -> tuple[TrainStage, ...]:
