@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from binarch.data import Augment, normalise
 from binarch.errors import UserError
@@ -25,6 +26,8 @@ def reference(image: Tensor, top: int, left: int, flip: bool, centre: tuple[int,
             for x in range(size):
                 source_x = left + (size - 1 - x if flip else x) - padding
                 source_y = top + y - padding
+                if augment.crop_fill == "reflect":
+                    source_x, source_y = (min(abs(at), 2 * (size - 1) - abs(at)) for at in (source_x, source_y))
                 inside = 0 <= source_x < size and 0 <= source_y < size
                 value = int(image[channel, source_y, source_x]) if inside else 0
                 out[channel, y, x] = (value / 255 - MEAN[channel]) / STD[channel]
@@ -43,6 +46,7 @@ def reference(image: Tensor, top: int, left: int, flip: bool, centre: tuple[int,
         Augment(0, "random", 2),
         Augment(0, "none", 3),
         Augment(1, "random", 3),
+        Augment(1, "none", 0, "reflect"),
     ],
 )
 def test_every_sample_is_a_reference_view_and_every_view_occurs(augment: Augment) -> None:
@@ -110,6 +114,21 @@ def test_normalise_is_the_formula() -> None:
     torch.testing.assert_close(normalise(pixels, MEAN, STD).double(), expected, atol=1e-5, rtol=1e-5)
     assert normalise(pixels, MEAN, STD).dtype == torch.float32
     assert torch.equal(augmented(Augment(0, "none", 0), pixels), normalise(pixels, MEAN, STD))
+
+
+def test_a_reflected_border_is_pytorch_s_and_goes_on_where_pytorch_s_ends() -> None:
+    image = noise(1, 6)
+    window = functional.pad(image.float(), (5, 5, 5, 5), mode="reflect").to(torch.uint8)
+    views = augmented(Augment(5, "none", 0, "reflect"), image.expand(400, -1, -1, -1))
+    places = [normalise(window[..., y : y + 6, x : x + 6], MEAN, STD)[0] for y in range(11) for x in range(11)]
+    distance = torch.cdist(views.flatten(1), torch.stack(places).flatten(1), p=float("inf"))
+    assert float(distance.min(1).values.max()) < 1e-5
+    assert len(distance.argmin(1).unique()) > 100
+    line = torch.arange(3, dtype=torch.uint8).view(1, 1, 1, 3).expand(50, 3, 3, 3)
+    far = augmented(Augment(9, "none", 0, "reflect"), line)  # three widths beyond the border
+    assert {tuple(row.tolist()) for row in (far[:, 2, 0] * STD[2] + MEAN[2]).mul(255).round().int()} <= {
+        (0, 1, 2), (1, 2, 1), (2, 1, 0), (1, 0, 1)
+    }  # fmt: skip
 
 
 def test_alternating_flips_mirror_those_whose_turn_it_is() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-from binarch.data import Augment, DataConfig, Flip
+from binarch.data import Augment, CropFill, DataConfig, Flip
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.nn import Binarize, find_scheme
@@ -57,7 +57,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     binarize: tuple[StageKind, ...] = ("activations", "both")
-    """What is quantized in each stage: none, activations, both; mine: ci-net looks for interactions."""
+    """What is quantized in each stage: none, activations, both; mine: of ci-net."""
     epochs: tuple[int, ...] = (20,)
     """Epochs of each stage."""
     learning_rate: tuple[float, ...] = (1e-3,)
@@ -65,9 +65,9 @@ class TrainConfig:
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
     optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax"] = "adamw"
-    """AdamW; SGD with momentum 0.9, without and with Nesterov's look ahead; the one of BNN's Torch7 code."""
+    """AdamW; SGD with momentum 0.9, without or with Nesterov's look ahead; that of BNN's Torch7 code."""
     schedule: str = "cosine"
-    """cosine, linear, exponential:F (to F of the rate), or steps:F@S,S (times F at shares S of a stage)."""
+    """cosine, linear, exponential:F (to F of the rate), steps:F@S,S (times F at shares S of a stage)."""
     loss: Loss = "cross_entropy"
     """What is minimised."""
     batch_size: int = 96
@@ -81,7 +81,8 @@ class TrainConfig:
     clip: float = 5.0
     """Largest norm of the gradient."""
     crop_padding: int = 4
-    """Pixels of padding for the random crop; 0 turns it off."""
+    crop_fill: CropFill = "black"
+    """Pixels of padding for the random crop (0: none); black ones, or reflect: the image, mirrored."""
     flip: Flip = "random"
     """Mirror no image, half of them at random, or (alternating) every image in every second epoch."""
     cutout: int = 0
@@ -135,7 +136,7 @@ class TrainConfig:
     @property
     def augment(self) -> Augment:
         """The augmentation of training images."""
-        return Augment(self.crop_padding, self.flip, self.cutout)
+        return Augment(self.crop_padding, self.flip, self.cutout, self.crop_fill)
 
 
 def per_stage(name: str, values: tuple, count: int) -> tuple:
