@@ -123,7 +123,7 @@ def test_a_reflected_border_is_pytorch_s_and_goes_on_where_pytorch_s_ends() -> N
     places = [normalise(window[..., y : y + 6, x : x + 6], MEAN, STD)[0] for y in range(11) for x in range(11)]
     distance = torch.cdist(views.flatten(1), torch.stack(places).flatten(1), p=float("inf"))
     assert float(distance.min(1).values.max()) < 1e-5
-    assert len(distance.argmin(1).unique()) > 100
+    assert len(distance.argmin(1).unique()) > 80  # of 100: a period is 10
     line = torch.arange(3, dtype=torch.uint8).view(1, 1, 1, 3).expand(50, 3, 3, 3)
     far = augmented(Augment(9, "none", 0, "reflect"), line)  # three widths beyond the border
     assert {tuple(row.tolist()) for row in (far[:, 2, 0] * STD[2] + MEAN[2]).mul(255).round().int()} <= {

@@ -80,6 +80,8 @@ class TrainConfig:
     """Weight of the auxiliary head's loss."""
     clip: float = 5.0
     """Largest norm of the gradient."""
+    average: int = 0
+    """Validate, test and keep the weights' exponential average over about so many steps; 0: the last weights."""
     crop_padding: int = 4
     crop_fill: CropFill = "black"
     """Pixels of padding for the random crop (0: none); black ones, or reflect: the image, mirrored."""
@@ -90,9 +92,8 @@ class TrainConfig:
     validation: float = 0.1
     """Share of the training images held out for validation; 0 trains on all."""
     precision: Precision = "auto"
-    """Number format of the computation."""
     device: Device = "auto"
-    """Where to compute."""
+    """Number format of the computation, and where."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -110,6 +111,7 @@ class TrainConfig:
         require(self.clip > 0, "clip", self.clip, "above 0")
         require(all(decay >= 0 for decay in self.weight_decay), "weight_decay", self.weight_decay, "0 or more")
         require(self.auxiliary_weight >= 0, "auxiliary_weight", self.auxiliary_weight, "0 or more")
+        require(self.average >= 0, "average", self.average, "0 (off) or more steps")
         Schedule.parse(self.schedule)
         if "mine" in self.binarize:
             inside = self.binarize[0] == self.binarize[-1] == "both"

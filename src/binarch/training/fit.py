@@ -13,6 +13,7 @@ from binarch.models import Architecture, ScheduledDropPath, costs
 from binarch.nn import parameter_groups, settle
 from binarch.ranks import Ranks
 from binarch.runs import RunFolder, to_plain
+from binarch.training.average import weight_average
 from binarch.training.config import TrainConfig, TrainStage
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
@@ -60,6 +61,10 @@ class _TrainTask(Task):
         self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size, weights)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self.plain, _optimizer(self.plain, config, stage))
+        self.average = weight_average(self.plain, config.average) if config.average else None
+        #: What is validated, kept and handed on: the average of the weights, or the weights themselves.
+        self.result = self.plain if self.average is None else self.average.module
+        self.judged = self.network if self.average is None else fabric.setup_module(self.result)
         self.health = Health(self.plain)
         self.fabric, self.ranks = fabric, ranks
 
@@ -83,13 +88,17 @@ class _TrainTask(Task):
         nn.utils.clip_grad_norm_(self.plain.parameters(), self.config.clip)
         self.optimizer.step()
         settle(self.plain)
+        if self.average is not None:
+            self.average.update_parameters(self.plain)
         correct = (logits.detach().argmax(1) == y).sum()
         return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
 
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
         row = _record(self.config, self.index, epoch, sums)
         row["lr"] = self.schedule.at(self.stage.learning_rate, epoch / self.epochs)
-        row |= _judge(self.network, self.validation, self.dataset, self.config.loss, self.ranks)
+        if self.average is not None:
+            row["validated"] = "average of the weights"
+        row |= _judge(self.judged, self.validation, self.dataset, self.config.loss, self.ranks)
         row |= self.health.row(self._looked_at())
         self.health.begin_epoch()
         return row
@@ -102,15 +111,18 @@ class _TrainTask(Task):
 
     def state(self) -> dict[str, Any]:
         learned = {"network": self.plain.state_dict(), "optimizer": self.optimizer.state_dict()}
+        learned |= {} if self.average is None else {"average": self.average.state_dict()}
         return learned | {"health": self.health.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.plain.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.health.load_state(state["health"])
 
     def carry(self) -> dict[str, Tensor]:
-        return _copy_of(self.plain)
+        return _copy_of(self.result)
 
 
 @final
@@ -212,9 +224,11 @@ def train(
     """Train, write the run folder, return the content of ``result.json``.
 
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
-    With ``resume`` a folder that was begun is continued; one that is finished is left as it is. The ranks that share
-    ``folder`` share every batch. Batch norms use the statistics of a rank's part (SyncBatchNorm has no form for CPUs);
-    running statistics are averaged after each step, so that all ranks always hold the same.
+    Where weights are averaged, the figures on held-out and test images are the average's, and so is what is kept and
+    handed from stage to stage. With ``resume`` a folder that was begun is continued; one that is finished is left as it
+    is. The ranks that share ``folder`` share every batch. Batch norms use the statistics of a rank's part
+    (SyncBatchNorm has no form for CPUs); running statistics are averaged after each step, so that all ranks always hold
+    the same.
     """
     if "mine" in config.binarize and not isinstance(arch, str):
         raise UserError("binarize: mine is for networks of the catalogue; cells have no interactions")
@@ -250,7 +264,7 @@ def train(
 
 
 def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:
-    weights = {name: value.contiguous() for name, value in task.plain.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in task.result.state_dict().items()}
     folder.write("network.safetensors", save(weights))
     rows = folder.metrics()
     last = rows[-1]
@@ -268,7 +282,7 @@ def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Disp
         result["validation_accuracy"] = last["validation_accuracy"]
     if test and dataset.has_test:
         images = dataset.test().to(task.fabric.device)
-        score = evaluate(task.network, images, dataset, loss=task.config.loss, ranks=folder.ranks)
+        score = evaluate(task.judged, images, dataset, loss=task.config.loss, ranks=folder.ranks)
         result["test_accuracy"], result["test_loss"] = score.accuracy, score.loss
         display.say(f"Test accuracy after the last epoch: {score.accuracy:.2%}")
     folder.write_json("result.json", result)
