@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from binarch.data import DataConfig, Dataset, load
+from binarch.data import DataConfig, Dataset, split
+from binarch.data import load as load_data
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.runs import RunFolder
@@ -27,6 +28,8 @@ PIECES: dict[str, dict[str, Any]] = {
     "flip": {"flip": "alternating"},
     "crop_fill": {"crop_fill": "reflect"},
     "average": {"average": 3},
+    "recalibrate": {"recalibrate": 3},
+    "average, recalibrate": {"average": 3, "recalibrate": 2},
 }
 TIMES = ("seconds", "images_per_second", "train_seconds")
 
@@ -37,7 +40,7 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load(PLAIN.data)
+    return load_data(PLAIN.data)
 
 
 def trained(config: TrainConfig, digits: Dataset, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]], bytes]:
@@ -101,3 +104,17 @@ def test_averages_are_what_is_validated_and_kept(digits: Dataset, tmp_path: Path
     kept, last = load_file(tmp_path / "network.safetensors"), state["network"]
     assert all(torch.equal(kept[name], state["average"][f"module.{name}"]) for name in kept)
     assert any(not torch.equal(kept[name], last[name]) for name in kept)
+
+
+def test_only_statistics_change_after_training_and_are_judged_again(
+    digits: Dataset, plain: bytes, tmp_path: Path
+) -> None:
+    result, rows, weights = trained(replace(PLAIN, recalibrate=3), digits, tmp_path)
+    found, before = load(weights), load(plain)
+    changed = {name for name in before if not torch.equal(found[name], before[name])}
+    assert changed == {name for name in before if name.endswith(("running_mean", "running_var", "batches_tracked"))}
+    network, _ = load_network(RunFolder(tmp_path))
+    parts = split(digits.train.labels, PLAIN.validation, PLAIN.seed)
+    again = evaluate(network, digits.train.subset(parts[1]), digits)
+    assert result["validation_accuracy"] == again.accuracy
+    assert rows[-1]["validation_loss"] != again.loss

@@ -81,7 +81,8 @@ class TrainConfig:
     clip: float = 5.0
     """Largest norm of the gradient."""
     average: int = 0
-    """Validate, test and keep the weights' exponential average over about so many steps; 0: the last weights."""
+    recalibrate: int = 0
+    """Keep the weights' average over so many steps; at the end, take norms' statistics anew (batches)."""
     crop_padding: int = 4
     crop_fill: CropFill = "black"
     """Pixels of padding for the random crop (0: none); black ones, or reflect: the image, mirrored."""
@@ -112,6 +113,7 @@ class TrainConfig:
         require(all(decay >= 0 for decay in self.weight_decay), "weight_decay", self.weight_decay, "0 or more")
         require(self.auxiliary_weight >= 0, "auxiliary_weight", self.auxiliary_weight, "0 or more")
         require(self.average >= 0, "average", self.average, "0 (off) or more steps")
+        require(self.recalibrate >= 0, "recalibrate", self.recalibrate, "0 (off) or more batches")
         Schedule.parse(self.schedule)
         if "mine" in self.binarize:
             inside = self.binarize[0] == self.binarize[-1] == "both"

@@ -22,6 +22,7 @@ from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
 from binarch.training.loss import Loss, loss_of
 from binarch.training.mining import Miner
+from binarch.training.recalibrate import recalibrate
 from binarch.training.schedule import Schedule
 from binarch.training.shift_adamax import ShiftAdaMax
 
@@ -123,6 +124,14 @@ class _TrainTask(Task):
 
     def carry(self) -> dict[str, Tensor]:
         return _copy_of(self.result)
+
+    def recalibrate(self) -> dict[str, float]:
+        """Take the statistics of batch norms anew, if asked for; return what the held-out images say then."""
+        count = self.config.recalibrate
+        if not count:
+            return {}
+        recalibrate(self.result, self.judged, self.batches, self.epochs, count, self.ranks)
+        return _judge(self.judged, self.validation, self.dataset, self.config.loss, self.ranks)
 
 
 @final
@@ -264,10 +273,11 @@ def train(
 
 
 def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:
+    anew = task.recalibrate()
     weights = {name: value.contiguous() for name, value in task.result.state_dict().items()}
     folder.write("network.safetensors", save(weights))
     rows = folder.metrics()
-    last = rows[-1]
+    last = rows[-1] | anew
     result: dict[str, Any] = {
         "train_accuracy": last["train_accuracy"],
         "train_seconds": round(sum(row["seconds"] for row in rows), 1),
