@@ -29,6 +29,7 @@ PIECES: dict[str, dict[str, Any]] = {
     "crop_fill": {"crop_fill": "reflect"},
     "average": {"average": 3},
     "recalibrate": {"recalibrate": 3},
+    "teacher": {"teacher": "previous-stage", "teacher_weight": 0.9},
     "average, recalibrate": {"average": 3, "recalibrate": 2},
 }
 TIMES = ("seconds", "images_per_second", "train_seconds")

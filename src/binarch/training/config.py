@@ -27,6 +27,10 @@ def _stage_name(kind: "StageKind", bits: tuple[int, int]) -> str:
 StageKind = Literal["none", "activations", "both", "mine"]
 
 
+#: As ``teacher``: the network that the stage before left.
+PREVIOUS = "previous-stage"
+
+
 @final
 @dataclass(frozen=True)
 class TrainStage:
@@ -69,11 +73,14 @@ class TrainConfig:
     schedule: str = "cosine"
     """cosine, linear, exponential:F (to F of the rate), steps:F@S,S (times F at shares S of a stage)."""
     loss: Loss = "cross_entropy"
-    """What is minimised."""
+    label_smoothing: float = 0.0
+    """What is minimised; share of the target that is spread over all classes."""
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    teacher_temperature: float = 4.0
+    """Teacher: a run folder or previous-stage; share of its loss; temperature."""
     batch_size: int = 96
     """Images per step."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
     drop_path: float = 0.0
     """Largest probability of dropping an edge; grows linearly from 0."""
     auxiliary_weight: float = 0.4
@@ -85,7 +92,7 @@ class TrainConfig:
     """Keep the weights' average over so many steps; at the end, take norms' statistics anew (batches)."""
     crop_padding: int = 4
     crop_fill: CropFill = "black"
-    """Pixels of padding for the random crop (0: none); black ones, or reflect: the image, mirrored."""
+    """Pixels of padding for the random crop (0: none); what they show: black, or reflect."""
     flip: Flip = "random"
     """Mirror no image, half of them at random, or (alternating) every image in every second epoch."""
     cutout: int = 0
@@ -122,6 +129,12 @@ class TrainConfig:
                     f"binarize: {' '.join(self.binarize)} is not possible with {self.network.scheme}; mining needs "
                     "--scheme ci-net and stands between two stages: both mine both"
                 )
+        require(0 < self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "above 0 to 1")
+        require(self.teacher_temperature > 0, "teacher_temperature", self.teacher_temperature, "above 0")
+        if self.teacher == PREVIOUS and len(self.binarize) == 1:
+            raise UserError(f"teacher: {PREVIOUS} needs two stages or more; give the folder of a training")
+        if self.teacher is not None and self.loss != "cross_entropy":
+            raise UserError(f"teacher: cannot be had with {self.loss}; use --loss cross_entropy")
         if self.loss == "squared_hinge" and self.label_smoothing:
             raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
         if self.optimizer == "shift_adamax" and any(self.weight_decay):

@@ -1,5 +1,6 @@
 """Training a network, in stages."""
 
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -14,17 +15,18 @@ from binarch.nn import parameter_groups, settle
 from binarch.ranks import Ranks
 from binarch.runs import RunFolder, to_plain
 from binarch.training.average import weight_average
-from binarch.training.config import TrainConfig, TrainStage
+from binarch.training.config import PREVIOUS, TrainConfig, TrainStage
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
 from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
-from binarch.training.loss import Loss, loss_of
+from binarch.training.loss import Loss, distillation, loss_of
 from binarch.training.mining import Miner
 from binarch.training.recalibrate import recalibrate
 from binarch.training.schedule import Schedule
 from binarch.training.shift_adamax import ShiftAdaMax
+from binarch.training.teacher import Teacher, fingerprint, load_teacher
 
 
 @final
@@ -41,6 +43,7 @@ class _TrainTask(Task):
         fabric: Fabric,
         ranks: Ranks,
         weights: dict[str, Tensor] | None,
+        teacher: Teacher | None = None,
     ) -> None:
         stage = config.stages[index]
         count = len(config.stages)
@@ -67,7 +70,7 @@ class _TrainTask(Task):
         self.result = self.plain if self.average is None else self.average.module
         self.judged = self.network if self.average is None else fabric.setup_module(self.result)
         self.health = Health(self.plain)
-        self.fabric, self.ranks = fabric, ranks
+        self.fabric, self.ranks, self.teacher = fabric, ranks, teacher
 
     def step(self, epoch: int, step: int) -> Tensor:
         x, y = (self.ranks.part(part) for part in self.batches.get(epoch, step))
@@ -77,9 +80,13 @@ class _TrainTask(Task):
         if isinstance(self.plain, ScheduledDropPath):
             self.plain.set_drop_path(self.config.drop_path * epoch / self.epochs)
         self.network.train()
-        output = self.network(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        output = self.network(x)
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
         loss = total = loss_of(self.config.loss, logits, y, self.config.label_smoothing)
+        if self.teacher is not None:
+            share, temperature = self.config.teacher_weight, self.config.teacher_temperature
+            loss = total = (1 - share) * loss + share * distillation(logits, self.teacher(x), temperature)
         if auxiliary is not None:
             beside = loss_of(self.config.loss, auxiliary, y, self.config.label_smoothing)
             total = loss + self.config.auxiliary_weight * beside
@@ -249,6 +256,10 @@ def train(
     folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
+    teacher = None
+    if config.teacher not in (None, PREVIOUS):
+        teacher = load_teacher(config.teacher, fabric, dataset)
+        plain["taught_by"] = fingerprint(config.teacher)
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
@@ -263,11 +274,17 @@ def train(
             f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
         )
 
-    def build(index: int, stage: TrainStage) -> Any:
-        kind = _MiningTask if stage.kind == "mine" else _TrainTask
-        return lambda carry: kind(config, index, arch, dataset, parts, fabric, folder.ranks, carry)
+    def build(index: int, carry: Any) -> Task:
+        if config.stages[index].kind == "mine":
+            return _MiningTask(config, index, arch, dataset, parts, fabric, folder.ranks, carry)
+        teaches = teacher
+        if config.teacher == PREVIOUS and index > 0:
+            shape = len(dataset.classes), stages[index - 1], dataset.image_size
+            before = config.network.build(arch, *shape, carry)
+            teaches = Teacher(before, fabric, dataset, dataset.mean, dataset.std)
+        return _TrainTask(config, index, arch, dataset, parts, fabric, folder.ranks, carry, teaches)
 
-    task = Loop(folder, display, config.seed, [build(*stage) for stage in enumerate(config.stages)]).run()
+    task = Loop(folder, display, config.seed, [partial(build, index) for index in range(len(stages))]).run()
     assert isinstance(task, _TrainTask)
     return _finish(task, dataset, folder, display, test=test)
 
