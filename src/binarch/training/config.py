@@ -68,8 +68,8 @@ class TrainConfig:
     """Learning rate at the start of each stage."""
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
-    optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax"] = "adamw"
-    """AdamW; SGD with momentum 0.9, without or with Nesterov's look ahead; that of BNN's Torch7 code."""
+    optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax", "muon"] = "adamw"
+    """AdamW; SGD with momentum 0.9, or with Nesterov's look ahead; that of BNN's Torch7 code; Muon."""
     schedule: str = "cosine"
     """cosine, linear, exponential:F (to F of the rate), steps:F@S,S (times F at shares S of a stage)."""
     loss: Loss = "cross_entropy"

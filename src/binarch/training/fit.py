@@ -23,6 +23,7 @@ from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
 from binarch.training.loss import Loss, distillation, loss_of
 from binarch.training.mining import Miner
+from binarch.training.muon import Muon
 from binarch.training.recalibrate import recalibrate
 from binarch.training.schedule import Schedule
 from binarch.training.shift_adamax import ShiftAdaMax
@@ -219,9 +220,11 @@ def _copy_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> torch.optim.Optimizer:
-    groups = parameter_groups(network, stage.learning_rate, stage.weight_decay)
+    groups = parameter_groups(network, stage.learning_rate, stage.weight_decay, matrices=config.optimizer == "muon")
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups)
+    if config.optimizer == "muon":
+        return Muon(groups)
     if config.optimizer == "shift_adamax":
         return ShiftAdaMax(groups, stage.learning_rate)
     return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=config.optimizer == "nesterov")
