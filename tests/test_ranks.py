@@ -122,6 +122,13 @@ def test_candidates_are_scored_alike(both: list[dict[str, Any]], out: Path) -> N
     assert both[0]["random"] == both[1]["random"] == RunFolder(out / "random").read_json("genotype.json")
 
 
+def test_the_pieces_of_a_recipe_are_shared(both: list[dict[str, Any]]) -> None:
+    assert both[0]["pieces"] == both[1]["pieces"]
+    for told in both:
+        assert told["statistics"]["ranks equal"] == 1
+        assert told["statistics"]["from one process"] < 1e-6
+
+
 def test_what_cannot_be_shared_says_so(both: list[dict[str, Any]]) -> None:
     for told in both:
         assert told["mine"].startswith("binarize: mine cannot be shared by 2 ranks")
