@@ -78,7 +78,7 @@ def train_vgg(dataset: Dataset, comparison: Comparison) -> nn.Module:
     network: nn.Module = VggSmall(width=comparison.width)
     binarize_(network, "bats")
     network = network.to(memory_format=torch.channels_last)
-    batches = Batches(dataset.train, dataset.mean, dataset.std, 100, 0, Augment(4, True, 0))
+    batches = Batches(dataset.train, dataset.mean, dataset.std, 100, 0, Augment(4, "random", 0))
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     total = comparison.epochs * len(batches)
     for step in range(total):

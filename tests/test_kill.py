@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from binarch.runs import RunFolder
 
-COMMON = ["--limit", "200", "--crop-padding", "1", "--no-flip", "--batch-size", "32", "--device", "cpu"]
+COMMON = ["--limit", "200", "--crop-padding", "1", "--flip", "none", "--batch-size", "32", "--device", "cpu"]
 SEARCH = ["search", "--cells", "3", "--channels", "8", "--groups", "4", "--epochs", "6", "--keep", "4", *COMMON]
 TRAIN = ["train", "--arch", "pdarts", "--cells", "3", "--channels", "8", "--groups", "4", "--epochs", "8", "8", *COMMON]
 

@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).with_name("two_ranks.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 #: The settings of the script.
 TINY = ["--limit", "70", "--cells", "3", "--channels", "4", "--groups", "2", "--batch-size", "17",
-        "--crop-padding", "1", "--no-flip", "--device", "cpu", "--precision", "32"]  # fmt: skip
+        "--crop-padding", "1", "--flip", "none", "--device", "cpu", "--precision", "32"]  # fmt: skip
 SEARCH = ["-m", "binarch", "search", *TINY, "--epochs", "2", "--alpha-learning-rate", "0.05"]
 TRAIN = ["-m", "binarch", "train", "--arch", "pdarts", *TINY, "--epochs", "1", "--drop-path", "0.3"]
 
@@ -120,6 +120,13 @@ def test_a_search_stopped_on_one_rank_ends_as_if_it_had_not_been(both: list[dict
 
 def test_candidates_are_scored_alike(both: list[dict[str, Any]], out: Path) -> None:
     assert both[0]["random"] == both[1]["random"] == RunFolder(out / "random").read_json("genotype.json")
+
+
+def test_the_pieces_of_a_recipe_are_shared(both: list[dict[str, Any]]) -> None:
+    assert both[0]["pieces"] == both[1]["pieces"]
+    for told in both:
+        assert told["statistics"]["ranks equal"] == 1
+        assert told["statistics"]["from one process"] < 1e-6
 
 
 def test_what_cannot_be_shared_says_so(both: list[dict[str, Any]]) -> None:

@@ -63,6 +63,20 @@ def test_settings_that_are_newer_than_the_folder_had_their_default(tmp_path: Pat
         folder.claim({"epochs": [9]}, resume=True, defaults=defaults)
 
 
+@pytest.mark.parametrize(("before", "now"), [(True, "random"), (False, "none")])
+def test_a_folder_that_spelled_a_setting_otherwise_is_continued(before: bool, now: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    plain = to_plain(TrainConfig(flip=now))
+    folder.claim({**plain, "flip": before}, resume=False)
+    folder.claim(plain, resume=True)
+    assert from_plain(folder.settings(), TrainConfig, tmp_path).flip == now
+    with pytest.raises(UserError, match=f"flip: 'alternating' .*'{now}'"):
+        folder.claim({**plain, "flip": "alternating"}, resume=True)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="does not hold the settings"):
+        folder.settings()
+
+
 def test_checkpoints_hold_tensors_and_plain_containers_only(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert folder.load_checkpoint() is None

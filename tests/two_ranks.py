@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from binarch.data import DataConfig, Dataset, load
+from binarch.data import Batches, DataConfig, Dataset, load
 from binarch.errors import UserError
 from binarch.models import CellNetwork, NetworkConfig
 from binarch.ranks import ALONE, Ranks
@@ -28,15 +28,21 @@ from binarch.spaces import PUBLISHED
 from binarch.training import Display, Interrupted, Task, TrainConfig, train
 from binarch.training.device import make_fabric
 from binarch.training.fit import _TrainTask
+from binarch.training.recalibrate import recalibrate
 
 #: 17 images a batch: parts of 8 and 9. Two steps an epoch.
 SEARCH = SearchConfig(
     data=DataConfig(limit=70), cells=(3,), channels=4, groups=2, epochs=(2,), batch_size=17, alpha_learning_rate=0.05,
-    crop_padding=1, flip=False, rank_epochs=1, candidates=2, device="cpu", precision="32",
+    crop_padding=1, flip="none", rank_epochs=1, candidates=2, device="cpu", precision="32",
 )  # fmt: skip
 TRAIN = TrainConfig(
     data=SEARCH.data, network=NetworkConfig(cells=3, channels=4, groups=2), epochs=(1,), batch_size=17,
-    crop_padding=1, flip=False, drop_path=0.3, device="cpu", precision="32",
+    crop_padding=1, flip="none", drop_path=0.3, device="cpu", precision="32",
+)  # fmt: skip
+#: Everything that docs/recipes.md names, at once.
+PIECES = replace(
+    TRAIN, network=NetworkConfig(scheme="standardised", width=4), flip="alternating", crop_fill="reflect", average=3,
+    recalibrate=2, teacher="previous-stage", optimizer="muon", drop_path=0.0,
 )  # fmt: skip
 QUIET = Display(silent=True)
 
@@ -116,6 +122,17 @@ def compared(make: Callable[[Ranks], tuple[Task, nn.Module]], ranks: Ranks) -> d
         if ranks.first:
             told["from one process"] = apart(after, two_steps(make(ALONE))[1])
     return told
+
+
+def statistics(ranks: Ranks, dataset: Dataset) -> dict[str, float]:
+    """Statistics that all ranks took anew, and those of one process."""
+    batches = Batches(dataset.train, dataset.mean, dataset.std, 17, 0, TRAIN.augment)
+    norms = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    for norm, who in zip(norms, (ranks, ALONE), strict=True):
+        recalibrate(norm, norm, batches, 1, 3, who)
+    assert isinstance(norms[0].running_mean, Tensor)
+    apart = float((norms[0].running_mean - norms[1].running_mean).abs().max())
+    return {"ranks equal": float(ranks.agree(norms[0].buffers())), "from one process": apart}
 
 
 def digest(value: Any) -> str:
@@ -218,6 +235,9 @@ def main(out: Path) -> None:
         again = lambda: train(PUBLISHED["pdarts"].genotype, TRAIN, dataset, folder, QUIET, resume=True)  # noqa: E731
         told["train stopped"] = stopped(CellNetwork, 2, again, here=ranks.first)
         told["train"] = again()
+        told["pieces"] = train("vgg-small", PIECES, dataset, RunFolder(out / "pieces", ranks), QUIET)
+        told["pieces"].pop("train_seconds")
+        told["statistics"] = statistics(ranks, dataset)
         random = replace(SEARCH, strategy="random", rank_epochs=1)
         told["random"] = search(random, dataset, RunFolder(out / "random", ranks), QUIET).to_dict()
         mining = replace(TRAIN, network=NetworkConfig(scheme="ci-net"), binarize=("both", "mine", "both"))

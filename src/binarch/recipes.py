@@ -30,7 +30,7 @@ RECIPES: dict[str, Recipe] = {
             warmup_epochs=2,
             alpha_learning_rate=1e-2,
             crop_padding=1,
-            flip=False,
+            flip="none",
         ),
         TrainConfig(
             network=NetworkConfig(cells=5, channels=24, groups=4, output_scale=True),
@@ -39,7 +39,7 @@ RECIPES: dict[str, Recipe] = {
             weight_decay=(0.0,),
             batch_size=64,
             crop_padding=1,
-            flip=False,
+            flip="none",
         ),
     ),
     "cifar10": Recipe(

@@ -36,6 +36,8 @@ from binarch.ranks import ALONE, Ranks
 T = TypeVar("T")
 #: Settings that say where a run reads and computes, not what: they may differ when it is continued.
 WHERE = ("device", "data", "executor", "workers")
+#: Settings that were spelled otherwise: name, the word in older folders, today's word for the same.
+RESPELLED = (("flip", True, "random"), ("flip", False, "none"))
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -65,6 +67,17 @@ def read_json(path: Path) -> Any:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); restore the file or start a new run") from None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The ``config.json`` of a run, in today's words."""
+    plain = read_json(path)
+    if not isinstance(plain, dict):
+        raise UserError(f"{path}: does not hold the settings of a run; restore the file or start a new run")
+    for name, old, new in RESPELLED:
+        if plain.get(name) is old:
+            plain[name] = new
+    return plain
 
 
 class RunFolder:
@@ -101,7 +114,7 @@ class RunFolder:
             raise UserError(
                 f"--out {self.path}: holds a run already; add --resume auto to continue it, or give another folder"
             )
-        before = {**_flatten(json.loads(json.dumps(defaults))), **_flatten(read_json(self / "config.json"))}
+        before = {**_flatten(json.loads(json.dumps(defaults))), **_flatten(read_settings(self / "config.json"))}
         for name, value in _flatten(json.loads(json.dumps(config))).items():
             if before.get(name) != value and name.rpartition(".")[2] not in WHERE:
                 raise UserError(
@@ -125,6 +138,10 @@ class RunFolder:
     def read_json(self, name: str) -> Any:
         """Read one of the folder's JSON files."""
         return self.ranks.told(lambda: read_json(self / name))
+
+    def settings(self) -> dict[str, Any]:
+        """What :func:`read_settings` says of the folder."""
+        return self.ranks.told(lambda: read_settings(self / "config.json"))
 
     def has(self, name: str) -> bool:
         """Whether the file ``name`` exists in the folder."""

@@ -1,7 +1,9 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
-from binarch.data import Augment, Batches, Images, evaluation_batches
+from binarch.data import Augment, Batches, Flip, Images, evaluation_batches
 from binarch.errors import UserError
 
 MEAN, STD = (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255)
@@ -21,8 +23,9 @@ def visited(made: Batches, epoch: int) -> list[int]:
     return [round(float(x)) for step in range(len(made)) for x in made.get(epoch, step)[0][:, 0, 0, 0]]
 
 
-def test_any_step_is_the_same_whatever_came_before() -> None:
-    augment = Augment(2, True, 4)
+@pytest.mark.parametrize("flip", ["random", "alternating"])
+def test_any_step_is_the_same_whatever_came_before(flip: Flip) -> None:
+    augment = Augment(2, flip, 4)
     walked = batches(augment=augment)
     expected = {(epoch, step): walked.get(epoch, step) for epoch in range(3) for step in range(len(walked))}
     fresh = batches(augment=augment)
@@ -49,9 +52,28 @@ def test_labels_follow_their_images() -> None:
 
 def test_augmentation_differs_from_step_to_step_and_epoch_to_epoch() -> None:
     same = Images(torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).expand(32, 3, 8, 8), torch.zeros(32).long())
-    made = Batches(same, MEAN, STD, 16, 0, Augment(2, True, 0))
+    made = Batches(same, MEAN, STD, 16, 0, Augment(2, "random", 0))
     views = [made.get(0, 0)[0], made.get(0, 1)[0], made.get(1, 0)[0], made.get(1, 1)[0]]
     assert all(not torch.equal(views[i], views[j]) for i in range(4) for j in range(i))
+
+
+def mirrored(made: Batches, epoch: int) -> dict[int, bool]:
+    """For each image that an epoch visits whether it is mirrored; the first column of image k holds k."""
+    rows = torch.cat([made.get(epoch, step)[0] for step in range(len(made))])[:, 0, 0].round()
+    return {int(row.max()) - 1: bool(row[0] == 0) for row in rows}
+
+
+@pytest.mark.parametrize("count", [16, 17])
+def test_alternating_flips_show_each_image_once_each_way_in_two_epochs(count: int) -> None:
+    pixels = torch.zeros(count, 3, 8, 8, dtype=torch.uint8)
+    pixels[:, :, :, 0] = torch.arange(1, count + 1, dtype=torch.uint8).view(-1, 1, 1)
+    images = Images(pixels, torch.zeros(count).long())
+    made = [Batches(images, MEAN, STD, 1, seed, Augment(0, "alternating", 0)) for seed in (0, 1)]
+    epochs = [mirrored(made[0], epoch) for epoch in range(4)]
+    for epoch, following in pairwise(epochs):
+        assert all(epoch[image] != following[image] for image in range(count))
+    assert sum(epochs[0].values()) == (count + 1) // 2
+    assert epochs[0] != mirrored(made[1], 0)
 
 
 def test_global_generator_is_neither_read_nor_moved() -> None:

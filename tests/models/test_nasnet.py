@@ -260,7 +260,7 @@ def test_one_repeat_is_the_least() -> None:
 def test_a_training_with_drop_path_and_auxiliary_head(tmp_path: Path) -> None:
     config = TrainConfig(
         data=DataConfig(limit=40, image_size=12), network=NetworkConfig(width=4, auxiliary=True), binarize=("none",),
-        epochs=(3,), weight_decay=(0.0,), batch_size=20, crop_padding=1, flip=False, drop_path=0.3, validation=0.0,
+        epochs=(3,), weight_decay=(0.0,), batch_size=20, crop_padding=1, flip="none", drop_path=0.3, validation=0.0,
     )  # fmt: skip
     result = train("amoebanet-a", config, load(config.data), RunFolder(tmp_path), Display(console=Console(quiet=True)))
     assert len(RunFolder(tmp_path).metrics()) == 3

@@ -42,3 +42,18 @@ def test_adam_steps_as_far_as_the_rule_says_and_settling_clips() -> None:
     layer.weight.data.mul_(10)
     settle(net)
     assert layer.weight.abs().max() == 1
+
+
+def test_hidden_matrices_stand_apart_where_asked_for() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, groups=4), nn.Conv2d(8, 8, 3), nn.Linear(8, 8),
+        nn.Linear(8, 3),
+    )  # fmt: skip
+    net.add_module("auxiliary", nn.Sequential(nn.Linear(8, 3)))
+    net.add_module("last", nn.Linear(3, 3))
+    binarize_(net, "bats", where=lambda name, layer: name == "3")
+    groups = parameter_groups(net, 1e-3, weight_decay=0.1, matrices=True)
+    assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in net.parameters())
+    apart = {id(p): g["groups"] for g in groups for p in g["params"] if g["groups"]}
+    assert apart == {id(net[2].weight): 4, id(net[3].weight): 1, id(net[4].weight): 1, id(net[5].weight): 1}
+    assert all(g["groups"] == 0 for g in parameter_groups(net, 1e-3))

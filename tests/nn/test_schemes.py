@@ -27,6 +27,7 @@ METHODS = {
     "cbcn": ((1, 1), "inner", "none", None, Free),
     "ccnn": ((1, 1), "inner", "none", None, Boxed),
     "ci-net": ((1, 1), "inner", "hardtanh", None, Free),
+    "standardised": ((1, 1), "inner", "none", None, Free),
 }
 
 

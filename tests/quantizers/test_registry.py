@@ -154,6 +154,7 @@ def test_steps_hold_in_short_floats(name: str) -> None:
 
 def test_the_registry_is_all_there() -> None:
     assert set(SCHEMES) == {
-        "bats", "bc", "bc-stochastic", "bnn", "bnn-shift", "xnor-net", "ttq", "hwgq", "lq-net", "cbcn", "ccnn", "ci-net"
+        "bats", "bc", "bc-stochastic", "bnn", "bnn-shift", "xnor-net", "ttq", "hwgq", "lq-net", "cbcn", "ccnn",
+        "ci-net", "standardised",
     }  # fmt: skip
     assert {name for name in METHODS if isinstance(activations(name), Identity)} == {"bc", "bc-stochastic", "ttq"}

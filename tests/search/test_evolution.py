@@ -159,7 +159,7 @@ def test_the_brood_of_the_settings_is_bred(tmp_path: Path) -> None:
 def test_a_search_stopped_between_models_repeats_none(strategy: str, tmp_path: Path) -> None:
     config = SearchConfig(
         data=DataConfig(limit=60), strategy=strategy, cells=(3,), channels=4, groups=2, batch_size=16,
-        crop_padding=1, flip=False, rank_epochs=1, candidates=4, population=2, sample=2,
+        crop_padding=1, flip="none", rank_epochs=1, candidates=4, population=2, sample=2,
     )  # fmt: skip
     digits = load(config.data)
 

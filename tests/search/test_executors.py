@@ -31,7 +31,7 @@ from binarch.training import Display, Interrupted
 
 TINY = SearchConfig(
     data=DataConfig(limit=60), strategy="evolution", cells=(3,), channels=4, groups=2, batch_size=16, crop_padding=1,
-    flip=False, rank_epochs=1, candidates=6, population=3, sample=2, brood=2, device="cpu",
+    flip="none", rank_epochs=1, candidates=6, population=3, sample=2, brood=2, device="cpu",
 )  # fmt: skip
 #: Trainings so long that a kill finds them at work; a checkpoint follows each epoch.
 LONG = replace(TINY, rank_epochs=4, candidates=3, population=2, brood=1)

@@ -20,7 +20,7 @@ from binarch.training.device import make_fabric
 
 TINY = SearchConfig(
     data=DataConfig(limit=40), cells=(3,), channels=8, groups=2, epochs=(2,), batch_size=10,
-    alpha_learning_rate=0.05, crop_padding=1, flip=False, rank_epochs=1,
+    alpha_learning_rate=0.05, crop_padding=1, flip="none", rank_epochs=1,
 )  # fmt: skip
 ALL: dict[str, Any] = {"partial": 2, "auxiliary_skip": True, "beta_weight": 2.0}
 

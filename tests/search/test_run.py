@@ -19,7 +19,7 @@ from binarch.training.device import make_fabric
 
 TINY = SearchConfig(
     data=DataConfig(limit=80), cells=(3,), channels=4, groups=2, epochs=(2,), batch_size=16,
-    alpha_learning_rate=0.05, crop_padding=1, flip=False, rank_epochs=1, candidates=2,
+    alpha_learning_rate=0.05, crop_padding=1, flip="none", rank_epochs=1, candidates=2,
 )  # fmt: skip
 
 

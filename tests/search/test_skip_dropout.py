@@ -72,7 +72,7 @@ def test_pdarts_goes_in_stages(tmp_path: Path) -> None:
     config = SearchConfig(
         data=DataConfig(limit=60), strategy="pdarts", space="darts", cells=(3, 3, 4), channels=4, epochs=(2,),
         keep=(5, 3),
-        warmup_epochs=1, skip_dropout=(0.0, 0.4, 0.7), max_skips=2, batch_size=16, crop_padding=1, flip=False,
+        warmup_epochs=1, skip_dropout=(0.0, 0.4, 0.7), max_skips=2, batch_size=16, crop_padding=1, flip="none",
     )  # fmt: skip
     quiet = Display(console=Console(quiet=True))
     found = search(config, load(config.data), RunFolder(tmp_path), quiet)

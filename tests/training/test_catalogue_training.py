@@ -41,7 +41,7 @@ def settings(scheme: str, **changes: Any) -> tuple[str, TrainConfig]:
     everywhere = find_scheme(scheme).where == "all"
     config = TrainConfig(
         data=DATA, network=NetworkConfig(scheme=scheme, width=8), binarize=("both",), epochs=(3,),
-        learning_rate=(1e-2,), batch_size=12, crop_padding=0, flip=False, device="cpu", precision="32",
+        learning_rate=(1e-2,), batch_size=12, crop_padding=0, flip="none", device="cpu", precision="32",
     )  # fmt: skip
     return "vgg-small-fc" if everywhere else "vgg-small", replace(config, **changes)
 

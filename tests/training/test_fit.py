@@ -19,7 +19,7 @@ from binarch.training import Display, TrainConfig, evaluate, evaluate_run, load_
 
 TINY = TrainConfig(
     data=DataConfig(limit=120), network=NetworkConfig(cells=3, channels=8, groups=2, output_scale=True),
-    epochs=(2, 1), learning_rate=(5e-3,), batch_size=32, crop_padding=1, flip=False,
+    epochs=(2, 1), learning_rate=(5e-3,), batch_size=32, crop_padding=1, flip="none",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Image sets: any source to uint8 tensors to augmented batches."""
 
-from binarch.data.augment import Augment, normalise
+from binarch.data.augment import Augment, CropFill, Flip, normalise
 from binarch.data.batches import Batches, evaluation_batches
 from binarch.data.dataset import Dataset
 from binarch.data.images import Channels, Images
@@ -13,8 +13,10 @@ __all__ = [
     "Augment",
     "Batches",
     "Channels",
+    "CropFill",
     "DataConfig",
     "Dataset",
+    "Flip",
     "Images",
     "derive_seed",
     "evaluation_batches",

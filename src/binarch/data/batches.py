@@ -19,6 +19,10 @@ class Batches:
     An epoch visits the images in a random order given by ``derive_seed(seed, "order", epoch)``; the
     augmentation of a batch is drawn from ``derive_seed(seed, "augment", epoch, step)``. A resumed run asks
     for the next step and gets what it would have got without the interruption; there is no state to save.
+
+    Where flips alternate (airbench: Jordan, 2024), ``derive_seed(seed, "halves")`` parts the images into two halves,
+    which are mirrored by turns: any two epochs in a row that visit an image show it once each way.
+
     Everything happens on the device of ``images``, with that device's generator: another kind of device draws
     other numbers. ``augment=None`` only normalises.
     """
@@ -43,6 +47,7 @@ class Batches:
         self._seed = seed
         self._augment = augment
         self._order: tuple[int, Tensor] | None = None
+        self._odd: Tensor | None = None
 
     def __len__(self) -> int:
         """Steps per epoch; the last, partial batch is dropped."""
@@ -57,7 +62,8 @@ class Batches:
         if self._augment is None:
             return normalise(batch.pixels, self._mean, self._std), batch.labels
         generator = self._generator("augment", epoch, step)
-        return self._augment(batch.pixels, self._mean, self._std, generator), batch.labels
+        turn = self._halves()[chosen] == (epoch % 2 == 1) if self._augment.flip == "alternating" else None
+        return self._augment(batch.pixels, self._mean, self._std, generator, turn), batch.labels
 
     def _permutation(self, epoch: int) -> Tensor:
         """The epoch's order of images; the latest one is kept, since steps mostly come in sequence."""
@@ -68,6 +74,13 @@ class Batches:
                 torch.randperm(len(self._images), generator=generator, device=generator.device),
             )
         return self._order[1]
+
+    def _halves(self) -> Tensor:
+        """Which images are mirrored in odd epochs; the others, one more where their number is odd, in even ones."""
+        if self._odd is None:
+            generator = self._generator("halves")
+            self._odd = torch.randperm(len(self._images), generator=generator, device=generator.device) % 2 == 1
+        return self._odd
 
     def _generator(self, *purpose: int | str) -> torch.Generator:
         generator = torch.Generator(self._images.pixels.device)

@@ -14,7 +14,7 @@ def pack_run(folder: RunFolder) -> Program:
     network, config = load_network(folder)
     known = folder.read_json("result.json")
     size = known["image_size"]
-    plain = folder.read_json("config.json")
+    plain = folder.settings()
     shape: dict[str, Any]
     if "arch" in plain:
         scheme = f"{config.network.scheme}: {config.stages[-1].name}"

@@ -5,7 +5,7 @@ from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 from binarch.nn.exact_conv import ExactConv2d
 from binarch.nn.modes import evaluating
-from binarch.nn.norms import ShiftBatchNorm
+from binarch.nn.norms import NORMS, ShiftBatchNorm
 from binarch.nn.optimization import parameter_groups, settle
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.plain import plain
@@ -17,6 +17,7 @@ from binarch.nn.scheme import Scheme
 from binarch.nn.schemes import SCHEMES, find_scheme
 
 __all__ = [
+    "NORMS",
     "SCHEMES",
     "Binarization",
     "Binarize",

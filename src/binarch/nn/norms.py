@@ -91,3 +91,7 @@ class ShiftBatchNorm(nn.Module):
         """The scale and shift that it amounts to in evaluation, float32 per channel."""
         scale = ap2(self.running_inverse) * ap2(self.weight.detach())
         return scale, (self.bias.detach().double() - self.running_mean.double() * scale.double()).float()
+
+
+#: What gathers running statistics in training: each batch moves them by ``momentum`` of the way.
+NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, ShiftBatchNorm)

@@ -28,6 +28,7 @@ from binarch.quantizers import (
     LqWeight,
     PolynomialSign,
     Sign,
+    StandardisedSign,
     StochasticBinaryConnect,
     StochasticSign,
     TrainedScale,
@@ -154,11 +155,23 @@ def ci_net() -> Scheme:
     )  # fmt: skip
 
 
+def standardised() -> Scheme:
+    """Standardised signs for weights, after IR-Net; signs with Bi-Real Net's gradient for activations.
+
+    ReActNet's learned shift before a sign is the bias of the batch norm that stands there already.
+    """
+    return Scheme(
+        "standardised", "standardised signs, after IR-Net (Qin et al., 2020) and Bi-Real Net (Liu et al., 2018)",
+        (1, 1), "nothing", "none: a mixture of our own", lambda weight: StandardisedSign(), PolynomialSign,
+        nonlinearity="none",
+    )  # fmt: skip
+
+
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
         bats(), binary_connect(), binary_connect(stochastic=True), bnn(), bnn_shift(), xnor_net(), ttq(), hwgq(),
-        lq_net(), cbcn(), ccnn(), ci_net(),
+        lq_net(), cbcn(), ccnn(), ci_net(), standardised(),
     )
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from binarch.quantizers.identity import Identity
 from binarch.quantizers.latent import Boxed, CentredBoxed, Free, GlorotBoxed, LatentRule
 from binarch.quantizers.lq_net import LqActivation, LqWeight
 from binarch.quantizers.sign import CentredSign, Sign, straight_through_sign
+from binarch.quantizers.standardised import StandardisedSign
 from binarch.quantizers.ttq import TrainedTernary
 from binarch.quantizers.xnor_net import InputScale, XnorGradient, XnorWeight
 
@@ -39,6 +40,7 @@ __all__ = [
     "PolynomialSign",
     "Quantizer",
     "Sign",
+    "StandardisedSign",
     "StepQuantizer",
     "StochasticBinaryConnect",
     "StochasticSign",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Literal, final, get_args
 
-from binarch.data import Augment, DataConfig
+from binarch.data import Augment, DataConfig, Flip
 from binarch.errors import UserError, choose
 from binarch.nn import Binarization, Binarize
 from binarch.spaces import SPACES, Space, build_space
@@ -96,8 +96,8 @@ class SearchConfig:
     clip: float = 5.0
     """Largest norm of the weights' gradient."""
     crop_padding: int = 4
-    flip: bool = True
-    """Pixels of padding for the random crop (0: none); mirror half of the images."""
+    flip: Flip = "random"
+    """Pixels of padding for the random crop (0: none); mirror images: none, random or alternating."""
     seed: tuple[int, ...] = (0,)
     """Searches to run; with several (or with random cells) short trainings rank the results."""
     candidates: int = 40

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-from binarch.data import Augment, DataConfig
+from binarch.data import Augment, CropFill, DataConfig, Flip
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.nn import Binarize, find_scheme
@@ -25,6 +25,10 @@ def _stage_name(kind: "StageKind", bits: tuple[int, int]) -> str:
 
 #: What a stage does: train with a binarization; or, for CI-Net, look for interactions while weights stand still.
 StageKind = Literal["none", "activations", "both", "mine"]
+
+
+#: As ``teacher``: the network that the stage before left.
+PREVIOUS = "previous-stage"
 
 
 @final
@@ -57,41 +61,47 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     binarize: tuple[StageKind, ...] = ("activations", "both")
-    """What is quantized in each stage: none, activations, both; mine: ci-net looks for interactions."""
+    """What is quantized in each stage: none, activations, both; mine: of ci-net."""
     epochs: tuple[int, ...] = (20,)
     """Epochs of each stage."""
     learning_rate: tuple[float, ...] = (1e-3,)
     """Learning rate at the start of each stage."""
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
-    optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax"] = "adamw"
-    """AdamW; SGD with momentum 0.9, without and with Nesterov's look ahead; the one of BNN's Torch7 code."""
+    optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax", "muon"] = "adamw"
+    """AdamW; SGD with momentum 0.9, or with Nesterov's look ahead; that of BNN's Torch7 code; Muon."""
     schedule: str = "cosine"
-    """cosine, linear, exponential:F (to F of the rate), or steps:F@S,S (times F at shares S of a stage)."""
+    """cosine, linear, exponential:F (to F of the rate), steps:F@S,S (times F at shares S of a stage)."""
     loss: Loss = "cross_entropy"
-    """What is minimised."""
+    label_smoothing: float = 0.0
+    """What is minimised; share of the target that is spread over all classes."""
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    teacher_temperature: float = 4.0
+    """Teacher: a run folder or previous-stage; share of its loss; temperature."""
     batch_size: int = 96
     """Images per step."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
     drop_path: float = 0.0
     """Largest probability of dropping an edge; grows linearly from 0."""
     auxiliary_weight: float = 0.4
     """Weight of the auxiliary head's loss."""
     clip: float = 5.0
     """Largest norm of the gradient."""
+    average: int = 0
+    recalibrate: int = 0
+    """Keep the weights' average over so many steps; at the end, take norms' statistics anew (batches)."""
     crop_padding: int = 4
-    """Pixels of padding for the random crop; 0 turns it off."""
-    flip: bool = True
-    """Mirror half of the images."""
+    crop_fill: CropFill = "black"
+    """Pixels of padding for the random crop (0: none); what they show: black, or reflect."""
+    flip: Flip = "random"
+    """Mirror no image, half of them at random, or (alternating) every image in every second epoch."""
     cutout: int = 0
     """Side of the square that is cut out of each image; 0 turns it off."""
     validation: float = 0.1
     """Share of the training images held out for validation; 0 trains on all."""
     precision: Precision = "auto"
-    """Number format of the computation."""
     device: Device = "auto"
-    """Where to compute."""
+    """Number format of the computation, and where."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -109,6 +119,8 @@ class TrainConfig:
         require(self.clip > 0, "clip", self.clip, "above 0")
         require(all(decay >= 0 for decay in self.weight_decay), "weight_decay", self.weight_decay, "0 or more")
         require(self.auxiliary_weight >= 0, "auxiliary_weight", self.auxiliary_weight, "0 or more")
+        require(self.average >= 0, "average", self.average, "0 (off) or more steps")
+        require(self.recalibrate >= 0, "recalibrate", self.recalibrate, "0 (off) or more batches")
         Schedule.parse(self.schedule)
         if "mine" in self.binarize:
             inside = self.binarize[0] == self.binarize[-1] == "both"
@@ -117,11 +129,17 @@ class TrainConfig:
                     f"binarize: {' '.join(self.binarize)} is not possible with {self.network.scheme}; mining needs "
                     "--scheme ci-net and stands between two stages: both mine both"
                 )
+        require(0 < self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "above 0 to 1")
+        require(self.teacher_temperature > 0, "teacher_temperature", self.teacher_temperature, "above 0")
+        if self.teacher == PREVIOUS and len(self.binarize) == 1:
+            raise UserError(f"teacher: {PREVIOUS} needs two stages or more; give the folder of a training")
+        if self.teacher is not None and self.loss != "cross_entropy":
+            raise UserError(f"teacher: cannot be had with {self.loss}; use --loss cross_entropy")
         if self.loss == "squared_hinge" and self.label_smoothing:
             raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
         if self.optimizer == "shift_adamax" and any(self.weight_decay):
             raise UserError(f"weight_decay: {self.weight_decay} is not possible with shift_adamax; use 0")
-        self.augment  # noqa: B018 (refuses negative sizes)
+        self.augment  # noqa: B018 (refuses negative sizes and unknown words)
 
     @property
     def stages(self) -> tuple[TrainStage, ...]:
@@ -135,7 +153,7 @@ class TrainConfig:
     @property
     def augment(self) -> Augment:
         """The augmentation of training images."""
-        return Augment(self.crop_padding, self.flip, self.cutout)
+        return Augment(self.crop_padding, self.flip, self.cutout, self.crop_fill)
 
 
 def per_stage(name: str, values: tuple, count: int) -> tuple:

@@ -1,5 +1,6 @@
 """Training a network, in stages."""
 
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -13,16 +14,20 @@ from binarch.models import Architecture, ScheduledDropPath, costs
 from binarch.nn import parameter_groups, settle
 from binarch.ranks import Ranks
 from binarch.runs import RunFolder, to_plain
-from binarch.training.config import TrainConfig, TrainStage
+from binarch.training.average import weight_average
+from binarch.training.config import PREVIOUS, TrainConfig, TrainStage
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
 from binarch.training.health import Health
 from binarch.training.loop import Loop, Task
-from binarch.training.loss import Loss, loss_of
+from binarch.training.loss import Loss, distillation, loss_of
 from binarch.training.mining import Miner
+from binarch.training.muon import Muon
+from binarch.training.recalibrate import recalibrate
 from binarch.training.schedule import Schedule
 from binarch.training.shift_adamax import ShiftAdaMax
+from binarch.training.teacher import Teacher, fingerprint, load_teacher
 
 
 @final
@@ -39,6 +44,7 @@ class _TrainTask(Task):
         fabric: Fabric,
         ranks: Ranks,
         weights: dict[str, Tensor] | None,
+        teacher: Teacher | None = None,
     ) -> None:
         stage = config.stages[index]
         count = len(config.stages)
@@ -60,8 +66,12 @@ class _TrainTask(Task):
         self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size, weights)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self.plain, _optimizer(self.plain, config, stage))
+        self.average = weight_average(self.plain, config.average) if config.average else None
+        #: What is validated, kept and handed on: the average of the weights, or the weights themselves.
+        self.result = self.plain if self.average is None else self.average.module
+        self.judged = self.network if self.average is None else fabric.setup_module(self.result)
         self.health = Health(self.plain)
-        self.fabric, self.ranks = fabric, ranks
+        self.fabric, self.ranks, self.teacher = fabric, ranks, teacher
 
     def step(self, epoch: int, step: int) -> Tensor:
         x, y = (self.ranks.part(part) for part in self.batches.get(epoch, step))
@@ -71,9 +81,13 @@ class _TrainTask(Task):
         if isinstance(self.plain, ScheduledDropPath):
             self.plain.set_drop_path(self.config.drop_path * epoch / self.epochs)
         self.network.train()
-        output = self.network(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        output = self.network(x)
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
         loss = total = loss_of(self.config.loss, logits, y, self.config.label_smoothing)
+        if self.teacher is not None:
+            share, temperature = self.config.teacher_weight, self.config.teacher_temperature
+            loss = total = (1 - share) * loss + share * distillation(logits, self.teacher(x), temperature)
         if auxiliary is not None:
             beside = loss_of(self.config.loss, auxiliary, y, self.config.label_smoothing)
             total = loss + self.config.auxiliary_weight * beside
@@ -83,13 +97,17 @@ class _TrainTask(Task):
         nn.utils.clip_grad_norm_(self.plain.parameters(), self.config.clip)
         self.optimizer.step()
         settle(self.plain)
+        if self.average is not None:
+            self.average.update_parameters(self.plain)
         correct = (logits.detach().argmax(1) == y).sum()
         return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
 
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
         row = _record(self.config, self.index, epoch, sums)
         row["lr"] = self.schedule.at(self.stage.learning_rate, epoch / self.epochs)
-        row |= _judge(self.network, self.validation, self.dataset, self.config.loss, self.ranks)
+        if self.average is not None:
+            row["validated"] = "average of the weights"
+        row |= _judge(self.judged, self.validation, self.dataset, self.config.loss, self.ranks)
         row |= self.health.row(self._looked_at())
         self.health.begin_epoch()
         return row
@@ -102,15 +120,26 @@ class _TrainTask(Task):
 
     def state(self) -> dict[str, Any]:
         learned = {"network": self.plain.state_dict(), "optimizer": self.optimizer.state_dict()}
+        learned |= {} if self.average is None else {"average": self.average.state_dict()}
         return learned | {"health": self.health.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         self.plain.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.health.load_state(state["health"])
 
     def carry(self) -> dict[str, Tensor]:
-        return _copy_of(self.plain)
+        return _copy_of(self.result)
+
+    def recalibrate(self) -> dict[str, float]:
+        """Take the statistics of batch norms anew, if asked for; return what the held-out images say then."""
+        count = self.config.recalibrate
+        if not count:
+            return {}
+        recalibrate(self.result, self.judged, self.batches, self.epochs, count, self.ranks)
+        return _judge(self.judged, self.validation, self.dataset, self.config.loss, self.ranks)
 
 
 @final
@@ -191,9 +220,11 @@ def _copy_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _optimizer(network: nn.Module, config: TrainConfig, stage: TrainStage) -> torch.optim.Optimizer:
-    groups = parameter_groups(network, stage.learning_rate, stage.weight_decay)
+    groups = parameter_groups(network, stage.learning_rate, stage.weight_decay, matrices=config.optimizer == "muon")
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups)
+    if config.optimizer == "muon":
+        return Muon(groups)
     if config.optimizer == "shift_adamax":
         return ShiftAdaMax(groups, stage.learning_rate)
     return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=config.optimizer == "nesterov")
@@ -212,9 +243,11 @@ def train(
     """Train, write the run folder, return the content of ``result.json``.
 
     Decisions are taken on the validation share. With ``test`` the test images are read once, after the last epoch.
-    With ``resume`` a folder that was begun is continued; one that is finished is left as it is. The ranks that share
-    ``folder`` share every batch. Batch norms use the statistics of a rank's part (SyncBatchNorm has no form for CPUs);
-    running statistics are averaged after each step, so that all ranks always hold the same.
+    Where weights are averaged, the figures on held-out and test images are the average's, and so is what is kept and
+    handed from stage to stage. With ``resume`` a folder that was begun is continued; one that is finished is left as it
+    is. The ranks that share ``folder`` share every batch. Batch norms use the statistics of a rank's part
+    (SyncBatchNorm has no form for CPUs); running statistics are averaged after each step, so that all ranks always hold
+    the same.
     """
     if "mine" in config.binarize and not isinstance(arch, str):
         raise UserError("binarize: mine is for networks of the catalogue; cells have no interactions")
@@ -226,6 +259,10 @@ def train(
     folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
+    teacher = None
+    if config.teacher not in (None, PREVIOUS):
+        teacher = load_teacher(config.teacher, fabric, dataset)
+        plain["taught_by"] = fingerprint(config.teacher)
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
@@ -240,20 +277,27 @@ def train(
             f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
         )
 
-    def build(index: int, stage: TrainStage) -> Any:
-        kind = _MiningTask if stage.kind == "mine" else _TrainTask
-        return lambda carry: kind(config, index, arch, dataset, parts, fabric, folder.ranks, carry)
+    def build(index: int, carry: Any) -> Task:
+        if config.stages[index].kind == "mine":
+            return _MiningTask(config, index, arch, dataset, parts, fabric, folder.ranks, carry)
+        teaches = teacher
+        if config.teacher == PREVIOUS and index > 0:
+            shape = len(dataset.classes), stages[index - 1], dataset.image_size
+            before = config.network.build(arch, *shape, carry)
+            teaches = Teacher(before, fabric, dataset, dataset.mean, dataset.std)
+        return _TrainTask(config, index, arch, dataset, parts, fabric, folder.ranks, carry, teaches)
 
-    task = Loop(folder, display, config.seed, [build(*stage) for stage in enumerate(config.stages)]).run()
+    task = Loop(folder, display, config.seed, [partial(build, index) for index in range(len(stages))]).run()
     assert isinstance(task, _TrainTask)
     return _finish(task, dataset, folder, display, test=test)
 
 
 def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:
-    weights = {name: value.contiguous() for name, value in task.plain.state_dict().items()}
+    anew = task.recalibrate()
+    weights = {name: value.contiguous() for name, value in task.result.state_dict().items()}
     folder.write("network.safetensors", save(weights))
     rows = folder.metrics()
-    last = rows[-1]
+    last = rows[-1] | anew
     result: dict[str, Any] = {
         "train_accuracy": last["train_accuracy"],
         "train_seconds": round(sum(row["seconds"] for row in rows), 1),
@@ -269,7 +313,7 @@ def _finish(task: _TrainTask, dataset: Dataset, folder: RunFolder, display: Disp
         result["validation_accuracy"] = last["validation_accuracy"]
     if test and dataset.has_test:
         images = dataset.test().to(task.fabric.device)
-        score = evaluate(task.network, images, dataset, loss=task.config.loss, ranks=folder.ranks)
+        score = evaluate(task.judged, images, dataset, loss=task.config.loss, ranks=folder.ranks)
         result["test_accuracy"], result["test_loss"] = score.accuracy, score.loss
         display.say(f"Test accuracy after the last epoch: {score.accuracy:.2%}")
     folder.write_json("result.json", result)

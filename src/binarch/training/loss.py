@@ -20,3 +20,13 @@ def loss_of(kind: Loss, logits: Tensor, labels: Tensor, label_smoothing: float) 
     if kind == "squared_hinge":
         return squared_hinge(logits, labels)
     return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+
+
+def distillation(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    r"""Mean over images of :math:`T^2 \operatorname{KL}(p \Vert q)`, p the teacher's softmax of logits / T, q ours.
+
+    Hinton et al., 2015. The factor keeps the gradient as large as that of a cross-entropy whatever T is:
+    :math:`\partial / \partial z = T (q - p) / N` for our logits z (N, classes).
+    """
+    ours, theirs = ((values.float() / temperature).log_softmax(1) for values in (logits, taught))
+    return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2

@@ -1,5 +1,6 @@
 """A trained network, read back from its run folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,20 @@ from binarch.training.device import Device, make_fabric
 from binarch.training.evaluate import evaluate
 
 #: What config.json holds besides the settings.
-_BESIDE = ("verb", "space", "genotype", "arch", "found")
+_BESIDE = ("verb", "space", "genotype", "arch", "found", "taught_by")
+
+
+def settings_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings among what config.json holds."""
+    return {name: value for name, value in plain.items() if name not in _BESIDE}
 
 
 def load_network(folder: RunFolder) -> tuple[nn.Module, TrainConfig]:
     """The network of a finished training with its weights, and its settings."""
-    plain = folder.read_json("config.json")
+    plain = folder.settings()
     if plain.get("verb") != "train":
         raise UserError(f"{folder.path}: is the folder of a {plain.get('verb')}; give the folder of a training")
-    settings = {name: value for name, value in plain.items() if name not in _BESIDE}
-    config = from_plain(settings, TrainConfig, folder / "config.json")
+    config = from_plain(settings_of(plain), TrainConfig, folder / "config.json")
     if not folder.has("result.json"):
         raise UserError(f"{folder.path}: the training is not finished; continue it with binarch train --resume auto")
     known = folder.read_json("result.json")

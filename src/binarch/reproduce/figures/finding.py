@@ -8,7 +8,7 @@ from typing import Any, final, get_args
 
 from binarch.errors import UserError
 from binarch.nn import Binarize
-from binarch.runs import WHERE, read_json
+from binarch.runs import WHERE, read_settings
 from binarch.search import binarization_of
 from binarch.spaces import Genotype
 
@@ -72,8 +72,8 @@ def find_searches(folders: Sequence[Path]) -> list[Finding]:
 def _below(folder: Path) -> Iterator[Finding]:
     for path in sorted(folder.rglob("config.json")):
         genotype = path.with_name("genotype.json")
-        config = read_json(path) if genotype.is_file() else None
-        if isinstance(config, Mapping) and config.get("verb") == "search":
+        config = read_settings(path) if genotype.is_file() else {}
+        if config.get("verb") == "search":
             yield _read(path, config, Genotype.load(genotype))
 
 

@@ -47,7 +47,7 @@ def _unpublished(scheme: str, arch: str) -> Recipe:
 
 
 _HINGE: dict[str, Any] = {
-    "batch_size": 50, "loss": "squared_hinge", "crop_padding": 0, "flip": False,
+    "batch_size": 50, "loss": "squared_hinge", "crop_padding": 0, "flip": "none",
 }  # fmt: skip
 _CBCN: dict[str, Any] = {
     "optimizer": "nesterov", "weight_decay": (5e-4,), "schedule": "steps:0.2@0.3,0.6,0.8",

@@ -1,0 +1,65 @@
+"""A trained network that teaches another one."""
+
+import hashlib
+from pathlib import Path
+from typing import final
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from binarch.data import Channels, Dataset
+from binarch.errors import UserError
+from binarch.runs import RunFolder
+from binarch.training.trained import load_network
+
+
+@final
+class Teacher:
+    """Says what a trained network thinks of a batch: in evaluation mode, without gradients.
+
+    ``fabric`` gives it the run's device and precision. Batches come as ``dataset`` normalises them; a teacher that was
+    trained with another ``mean`` and ``std`` sees them as it is used to.
+    """
+
+    def __init__(self, network: nn.Module, fabric: Fabric, dataset: Dataset, mean: Channels, std: Channels) -> None:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = fabric.setup_module(network.requires_grad_(False)).eval()
+        there, here = (torch.tensor(pair, dtype=torch.float64) for pair in ((mean, std), (dataset.mean, dataset.std)))
+        scale, shift = here[1] / there[1], (here[0] - there[0]) / there[1]
+        self.scale, self.shift = (value.float().view(1, 3, 1, 1).to(fabric.device) for value in (scale, shift))
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 3, S, S)."""
+        return self.network(x * self.scale + self.shift)
+
+
+def load_teacher(name: str, fabric: Fabric, dataset: Dataset) -> Teacher:
+    """The network of the finished training in folder ``name``; every rank reads it.
+
+    One of other classes, or of another image size, is a :class:`UserError`.
+    """
+    folder = RunFolder(name)
+    taught, _ = load_network(folder)
+    known = folder.read_json("result.json")
+    if known["classes"] != list(dataset.classes):
+        raise UserError(
+            f"teacher: {name} knows the classes {', '.join(known['classes'][:5])}..., not "
+            f"{', '.join(dataset.classes[:5])}...; give a training on the same classes"
+        )
+    if known["image_size"] != dataset.image_size:
+        raise UserError(
+            f"teacher: {name} was trained on images of {known['image_size']} pixels, not {dataset.image_size}; give a "
+            "training on the same --image-size"
+        )
+    return Teacher(taught, fabric, dataset, tuple(known["mean"]), tuple(known["std"]))
+
+
+def fingerprint(name: str) -> str:
+    """SHA-256 of the weights of the training in folder ``name``."""
+    file = Path(name) / "network.safetensors"
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"teacher: {file}: cannot be read ({error.strerror}); give the folder of a training") from None
