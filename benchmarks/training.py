@@ -30,7 +30,7 @@ from binarch.models import NetworkConfig, find_architecture
 from binarch.models.costs import layer_macs
 from binarch.nn import Binarization, QuantLayer, plain
 from binarch.nn.plain import PlainConv2d
-from binarch.runs import environment
+from binarch.runs import environment, write_atomic
 from binarch.search import EdgeOperations, Supernet
 from binarch.spaces import Bats
 
@@ -168,8 +168,9 @@ def main(settings: Benchmark) -> None:
     for row in settings.rows:
         if row == "supernet":
             quick: nn.Module = supernet(settings, fast=True)
-            slow = plain(supernet(settings, fast=False))
-            counted = work(slow, settings.image_size)
+            naive = supernet(settings, fast=False)
+            counted = work(naive, settings.image_size)
+            slow = plain(naive)
             counted = Work(2 * counted.flop, 2 * counted.bytes)  # alphas, then weights
         else:
             quick = network(row, settings)
@@ -201,9 +202,9 @@ def main(settings: Benchmark) -> None:
     print(page)
     if settings.out is not None:
         settings.out.mkdir(parents=True, exist_ok=True)
-        (settings.out / "README.md").write_text(page)
+        write_atomic(settings.out / "README.md", page)
         raw = {"steps": record, "product_flops": flops, "copy_bytes": bandwidth, "env": env}
-        (settings.out / "times.json").write_text(json.dumps(raw, indent=1) + "\n")
+        write_atomic(settings.out / "times.json", json.dumps(raw, indent=1) + "\n")
 
 
 if __name__ == "__main__":

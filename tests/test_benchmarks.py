@@ -89,3 +89,5 @@ def test_the_work_of_a_training_step_is_counted(tmp_path: Path) -> None:
     found = timing.work(timing.network("vgg-small", settings), 8)
     convolutions = 3 * 4 * 64 + 4 * 4 * 64 + (4 * 8 + 8 * 8) * 16 + (8 * 16 + 16 * 16) * 4
     assert found.flop == 6 * (9 * convolutions + 16 * 10)
+    shape = timing.Benchmark(search_cells=3, search_channels=4, search_groups=2, image_size=8)
+    assert timing.work(timing.supernet(shape, fast=False), 8).flop > 1e6

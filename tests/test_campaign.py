@@ -55,7 +55,7 @@ if word != "nothing":
 """
 TOY = (
     "train --arch vgg-small --width 4 --scheme bnn --binarize both --epochs 20 --limit 60 --batch-size 16 "
-    "--crop-padding 1 --no-flip --device cpu --resume auto"
+    "--crop-padding 1 --flip none --device cpu --resume auto"
 )
 
 

@@ -72,10 +72,10 @@ class Slice:
                         entry["failed"] = self._without_places(failed)
                     print(f"{job.name}: {failed or self.plan.state(job)}", flush=True)
             finally:
-                tell()
-                self.plan.write()
                 self._drop_used_checkpoints()
                 Pieces(self.out, self.largest).cut(keep=False)
+                tell()
+                self.plan.write()
 
     def _next(self, tried: Sequence[Mapping[str, str]]) -> Job | None:
         names = {entry["job"] for entry in tried}
@@ -104,6 +104,7 @@ class Slice:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 process.wait()
+            lock.truncate(0)
         if code in (130, -signal.SIGINT) or (code == 0 and self.plan.done(job)):
             return None
         said = log.read_text(errors="replace").split("\n") if code else [f"ended without {job.folder}/result.json"]
@@ -140,6 +141,7 @@ class Slice:
                     f"--out {self.out}: another slice, or a job that one left behind, works here; wait for its end, or "
                     f"end the job (kill -INT {file.read().strip() or 'its number'})"
                 ) from None
+            file.truncate(0)
             yield file
 
     def _drop_used_checkpoints(self) -> None:
@@ -196,11 +198,18 @@ def until(minutes: float) -> Callable[[], bool]:
 
 def main(args: Run | Tell | Join) -> None:
     """Do what is asked."""
+    if isinstance(args, Tell | Join) and not args.out.is_dir():
+        raise UserError(f"--out {args.out}: no such folder; give the folder of a campaign")
     if isinstance(args, Tell):
         Plan(campaign(), args.out, {"cifar10"}).write()
     elif isinstance(args, Join):
         Pieces(args.out, LARGEST).join()
     else:
+        if 60 * args.minutes <= RESERVE:
+            raise UserError(f"--minutes: {args.minutes} is not possible; use more than {RESERVE / 60:g}")
+        for flag, folder in (("--data", args.data), ("--cifar100", args.cifar100)):
+            if folder is not None and not folder.exists():
+                raise UserError(f"{flag} {folder}: no such file or folder; give a local copy of the images")
         images = {"cifar10": args.data, "cifar100": args.cifar100}
         there = {name: path for name, path in images.items() if path is not None}
         Slice(campaign(), args.out, images=there, stop=until(args.minutes)).work()

@@ -74,7 +74,7 @@ class Pieces:
 
 def _read(listed: Path) -> dict[str, str]:
     sums = read_json(listed)
-    if not isinstance(sums, dict):
+    if not isinstance(sums, dict) or not all(map(_PIECE.fullmatch, sums)) or any("/" in name for name in sums):
         raise UserError(f"{listed}: is no list of pieces; carry the folder again, or delete its run to start over")
     return sums
 

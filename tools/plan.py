@@ -8,6 +8,7 @@ from typing import Any, final
 from jobs import Job
 from matplotlib.figure import Figure
 
+from binarch.errors import UserError
 from binarch.report.encode import encode
 from binarch.runs import read_json, write_atomic
 from binarch.training.config import per_stage
@@ -72,7 +73,10 @@ class Plan:
     def log(self) -> list[dict[str, Any]]:
         """The slices so far."""
         path = self.out / LOG
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        except ValueError:
+            raise UserError(f"{path}: has a line that is no JSON; delete that line, it only tells of a slice") from None
 
     def write(self) -> None:
         """Write ``campaign.md``, and the curve once all its points are there."""

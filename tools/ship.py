@@ -31,11 +31,10 @@ from binarch.networks.shipped import LARGEST_FILE
 from binarch.runs import RunFolder, environment, write_atomic
 from binarch.runtime import Network, Program, reference
 from binarch.training import load_network
+from binarch.training.trained import settings_of
 
 #: How far the accuracy may be from the training's, which may have been measured in another precision.
 TOLERANCE = 0.005
-#: What config.json holds that is no setting, or that the file's own card holds.
-_NO_SETTINGS = ("verb", "space", "genotype", "found")
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ def ship(args: Ship) -> Shipped:
         "accuracy_by_class": by_class(answers, dataset),
         "probe_logits": probe_logits(program),
         "config": settings(folder),
+        **{name: value for name, value in folder.settings().items() if name == "taught_by"},
         "trained": folder.read_json("env.json"),
         "packed": {**environment(), **{name: version(name) for name in ("binarch", "numpy", "numba")}},
     }
@@ -149,9 +149,12 @@ def probe_logits(program: Program) -> list[list[float]]:
 
 
 def settings(folder: RunFolder) -> dict[str, Any]:
-    """The whole configuration of the training, without the place where the images lay."""
-    config = {name: value for name, value in folder.read_json("config.json").items() if name not in _NO_SETTINGS}
-    return {**config, "data": {**config["data"], "data": None}}
+    """The architecture's name and all settings of the training, without the folders of its images and its teacher."""
+    plain = folder.settings()
+    config = settings_of(plain)
+    named = {"arch": plain["arch"]} if "arch" in plain else {}
+    teacher = {"teacher": None} if "taught_by" in plain else {}
+    return {**config, **teacher, **named, "data": {**config["data"], "data": None}}
 
 
 def main(argv: list[str] | None = None) -> None:

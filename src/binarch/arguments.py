@@ -119,7 +119,7 @@ class Bench:
 class Export:
     """Write a packed or trained network for other engines, as a float graph."""
 
-    source: tyro.conf.Positional[Path]
+    source: tyro.conf.Positional[str]
     """A network that comes with binarch, a packed file, or the folder of a training."""
     out: Path
     """File to write."""

@@ -93,7 +93,7 @@ def test_an_unknown_name_is_one_line_with_the_names_there_are(
 
 def test_bench_and_export_find_the_same_program() -> None:
     program = shipped()["digits"].program
-    assert open_program(Path("digits")).encode() == program.encode()
+    assert open_program("digits").encode() == program.encode()
     assert find_program("digits", NetworkConfig(), classes=10, image_size=32).encode() == program.encode()
 
 

@@ -10,6 +10,7 @@ import pytest
 import binarch
 from binarch.data import DataConfig
 from binarch.data import load as load_data
+from binarch.deploy import open_program
 from binarch.errors import UserError
 from binarch.models import MODELS
 from binarch.networks import Shipped, find, load, model_card, probes, shipped
@@ -109,6 +110,11 @@ def test_a_name_wins_over_a_file_of_that_name(tmp_path: Path, monkeypatch: pytes
     Path("digits").write_text("not me")
     assert find("digits") == shipped()["digits"].file
     assert find("./digits").read_text() == "not me"
+    assert find(Path("digits")).read_text() == "not me"
+    Path("digits").unlink()
+    Path("digits").mkdir()
+    with pytest.raises(UserError, match=r"config\.json"):
+        open_program("./digits")  # the folder of a run, or none, but never the network of that name
 
 
 def test_an_unknown_name_is_told_the_names_there_are(tmp_path: Path) -> None:

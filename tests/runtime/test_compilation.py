@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 from random_programs import random_graph, some_images
 
-from binarch.runtime import Network, reference
-from binarch.runtime.kernels import execute
-from binarch.runtime.network import FEW
+from binarch.runtime import Network
 
 SCRIPT = """
 import sys
 import numpy as np
 from binarch.runtime import load
 from binarch.runtime.kernels import execute
+from binarch.runtime.network import FEW
 
 network = load(sys.argv[1])
 images = np.load(sys.argv[2])
 print(network.compiled, len(execute.signatures))
 print(network.predict(images[:3], top=99) == eval(sys.argv[3]), len(execute.signatures))
+network.predict(np.repeat(images[:1], FEW - 2, axis=0))
+print(len(execute.signatures))
 """
 
 
@@ -43,19 +44,9 @@ def test_an_empty_cache_is_seen_and_few_images_do_not_fill_it(cache: str, tmp_pa
         [sys.executable, "-c", SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == (["False", "0", "True", "0"] if cache == "empty" else ["True", "0", "True", "1"])
-
-
-def test_the_first_few_images_are_answered_plainly_and_then_no_more() -> None:
-    """Counted where the kernels are compiled: there even the first image takes them."""
-    program = random_graph(Random(6))
-    images = some_images(program, FEW + 1)
-    network = Network(program)
-    network.warmup()
-    assert execute.signatures
-    answers = network.predict(images, top=1)
-    logits = reference.run(program, images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
-    assert [best[0][0] for best in answers] == [network.classes[k] for k in logits.argmax(1)]
+    assert done.stdout.split() == (
+        ["False", "0", "True", "0", "1"] if cache == "empty" else ["True", "0", "True", "1", "1"]
+    )
 
 
 def test_what_takes_long_is_said_only_if_it_does() -> None:

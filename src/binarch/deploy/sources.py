@@ -11,9 +11,9 @@ from binarch.runs import RunFolder
 from binarch.runtime.program import Program
 
 
-def open_program(source: Path) -> Program:
+def open_program(source: str) -> Program:
     """The program of a network that comes with the package, in a file, or of a run folder, packed on the spot."""
-    if str(source) not in shipped() and source.is_dir():
+    if source not in shipped() and Path(source).is_dir():
         return pack_run(RunFolder(source))
     return Program.load(find(source))
 
@@ -25,7 +25,7 @@ def find_program(source: str, config: NetworkConfig, *, classes: int, image_size
         raise UserError(f"{path}: no such file; give a file that binarch pack wrote")
     packed = path.is_file() and path.suffix != ".json"
     if source in shipped() or (source not in MODELS and (packed or RunFolder(path).has("network.safetensors"))):
-        return open_program(path)
+        return open_program(source)
     try:
         find_architecture(source)
     except UserError as error:

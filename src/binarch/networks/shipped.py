@@ -48,7 +48,8 @@ class Shipped:
         """What lies beside the file.
 
         ``what`` (one line for people), ``sha256`` and ``bytes`` of the file, ``config`` (the training's, whole),
-        ``trained`` and ``packed`` (machine, versions and date of each), ``data`` (name, description, counts of images),
+        ``taught_by`` (SHA-256 of its teacher's weights, where it had one), ``trained`` and ``packed`` (machine, versions
+        and date of each), ``data`` (name, description, counts of images),
         ``accuracy_by_class`` (of the packed file on the test images, as is ``test_accuracy`` of its card),
         ``accuracy_in_training`` (what the training measured, on its device), ``probe_logits`` (of :func:`probes`).
         """
@@ -72,10 +73,13 @@ def shipped() -> dict[str, Shipped]:
 
 
 def find(source: str | Path) -> Path:
-    """The packed file that ``source`` names: a network of the package, or else a file; a :class:`UserError` if none."""
+    """The packed file that ``source`` names: a network of the package, or else a file; a :class:`UserError` if none.
+
+    Only a text is a name: ``./digits``, or a ``Path``, is a file.
+    """
     known = shipped()
-    if str(source) in known:
-        return known[str(source)].file
+    if isinstance(source, str) and source in known:
+        return known[source].file
     if not Path(source).is_file():
         what = "is a folder" if Path(source).is_dir() else "no such file, and no network of that name"
         raise UserError(

@@ -109,9 +109,11 @@ class Network:
     def _logits(self, images: np.ndarray) -> np.ndarray:
         """As :meth:`run`, or without compiling if the images are few."""
         pixels, _ = self._check(images)
-        if not len(pixels) or self._answered_plainly + len(pixels) > FEW or self.compiled:
+        with self._lock:
+            few = 0 < len(pixels) <= FEW - self._answered_plainly and not self.compiled
+            self._answered_plainly += len(pixels) * few
+        if not few:
             return self.run(images)
-        self._answered_plainly += len(pixels)
         return reference.run(self.program, np.stack([_planes(image) for image in pixels]))
 
     @cached_property

@@ -1,6 +1,7 @@
 """The settings of a training."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal, final
 
 from binarch.data import Augment, CropFill, DataConfig, Flip
@@ -130,7 +131,8 @@ class TrainConfig:
                     "--scheme ci-net and stands between two stages: both mine both"
                 )
         require(0 < self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "above 0 to 1")
-        require(self.teacher_temperature > 0, "teacher_temperature", self.teacher_temperature, "above 0")
+        require(0 < self.teacher_temperature < inf, "teacher_temperature", self.teacher_temperature, "above 0, finite")
+        require(self.teacher != "", "teacher", '""', "the folder of a training, or previous-stage")
         if self.teacher == PREVIOUS and len(self.binarize) == 1:
             raise UserError(f"teacher: {PREVIOUS} needs two stages or more; give the folder of a training")
         if self.teacher is not None and self.loss != "cross_entropy":

@@ -105,7 +105,7 @@ class _TrainTask(Task):
     def epoch_end(self, epoch: int, sums: list[float]) -> dict[str, Any]:
         row = _record(self.config, self.index, epoch, sums)
         row["lr"] = self.schedule.at(self.stage.learning_rate, epoch / self.epochs)
-        if self.average is not None:
+        if self.average is not None and len(self.validation):
             row["validated"] = "average of the weights"
         row |= _judge(self.judged, self.validation, self.dataset, self.config.loss, self.ranks)
         row |= self.health.row(self._looked_at())
@@ -262,6 +262,8 @@ def train(
     teacher = None
     if config.teacher not in (None, PREVIOUS):
         teacher = load_teacher(config.teacher, fabric, dataset)
+        if not folder.ranks.agree(teacher.network.state_dict().values()):
+            raise UserError(f"teacher: {config.teacher} differs from rank to rank; give all of them the same training")
         plain["taught_by"] = fingerprint(config.teacher)
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):

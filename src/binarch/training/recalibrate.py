@@ -22,16 +22,18 @@ def recalibrate(network: nn.Module, forward: nn.Module, batches: Batches, epoch:
     """
     norms = [module for module in network.modules() if isinstance(module, NORMS)]
     before = [norm.momentum for norm in norms]
-    with evaluating(forward):
-        for norm in norms:
-            norm.train()
-        for k in range(count):
+    try:
+        with evaluating(forward):
             for norm in norms:
-                norm.momentum = 1 / (k + 1)
-            x, _ = batches.get(epoch + k // len(batches), k % len(batches))
-            forward(ranks.part(x).contiguous(memory_format=torch.channels_last))
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
+                norm.train()
+            for k in range(count):
+                for norm in norms:
+                    norm.momentum = 1 / (k + 1)
+                x, _ = batches.get(epoch + k // len(batches), k % len(batches))
+                forward(ranks.part(x).contiguous(memory_format=torch.channels_last))
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
     ranks.sum_(_statistics(norms), ranks.share(batches.batch_size))
 
 
