@@ -104,6 +104,13 @@ def work(made: nn.Module, image_size: int) -> Work:
     return Work(6.0 * macs, 5 * 4.0 * numbers)
 
 
+def finished(device: torch.device) -> float:
+    """The time at which the device has nothing left to do, in seconds."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def step(made: nn.Module, settings: Benchmark, layout: torch.memory_format) -> Callable[[], float]:
     """A function that takes one step and returns its milliseconds per image."""
     device = torch.device(settings.device)
@@ -115,20 +122,15 @@ def step(made: nn.Module, settings: Benchmark, layout: torch.memory_format) -> C
     halves = (made.architecture_parameters(), made.weight_parameters()) if searching else (list(made.parameters()),)
     optimizers = [torch.optim.AdamW(part, fused=True) for part in halves]
 
-    def finished() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
     def take() -> float:
-        started = finished()
+        started = finished(device)
         for what, optimizer in zip(("alphas", "weights"), optimizers, strict=False):
             if isinstance(made, Supernet):
                 made.learn(what)
             optimizer.zero_grad()
             functional.cross_entropy(made(images), labels).backward()
             optimizer.step()
-        return (finished() - started) / settings.batch * 1e3
+        return (finished(device) - started) / settings.batch * 1e3
 
     return take
 
@@ -143,13 +145,9 @@ def limits(settings: Benchmark) -> tuple[float, float]:
 
     def best(act: Callable[[], object]) -> float:
         def timed() -> float:
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            started = time.perf_counter()
+            started = finished(device)
             act()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            return time.perf_counter() - started
+            return finished(device) - started
 
         return min(timed() for _ in range(5))
 

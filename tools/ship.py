@@ -111,7 +111,7 @@ def check_answers(folder: RunFolder, program: Program, dataset: Dataset) -> np.n
     """The packed network's class of each test image; refuse if the trained one differs, or the accuracy is far off."""
     images = dataset.test()
     packed = Network(program).run(images.pixels.permute(0, 2, 3, 1).numpy())
-    network = load_network(folder)[0].eval().to(memory_format=torch.channels_last)
+    network = load_network(folder)[0].eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.no_grad():
         batches = evaluation_batches(images, dataset.mean, dataset.std, 250)
         trained = torch.cat([network(x.contiguous(memory_format=torch.channels_last)) for x, _ in batches]).numpy()
