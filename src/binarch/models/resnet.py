@@ -7,6 +7,8 @@ from typing import final
 from torch import Tensor, nn
 from torch.nn import functional
 
+from binarch.nn import PReLU
+
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     """A bias-free 3 x 3 convolution that keeps the map's size at stride 1."""
@@ -145,7 +147,7 @@ class OneConvBlock(nn.Module):
         if stride != 1 or inputs != outputs:
             projection = nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
             self.shortcut = nn.Sequential(*projection, *[halve()] * (stride != 1))
-        self.activation = nn.PReLU(outputs)
+        self.activation = PReLU(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the two branches and activate."""
@@ -164,7 +166,7 @@ class CbcnResNet18(nn.Sequential):
     def __init__(self, *, width: int = 64, classes: int = 10) -> None:
         shapes = blocks(width, (width, width, 2 * width, 4 * width), 4)
         parts: dict[str, nn.Module] = {
-            "stem": nn.Sequential(conv3x3(3, width), nn.BatchNorm2d(width), nn.PReLU(width)),
+            "stem": nn.Sequential(conv3x3(3, width), nn.BatchNorm2d(width), PReLU(width)),
             "blocks": nn.Sequential(*(OneConvBlock(*shape) for shape in shapes)),
             "head": head(4 * width, classes),
         }

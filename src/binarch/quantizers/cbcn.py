@@ -1,12 +1,12 @@
 """CBCN (Liu et al., 2019): circulant binary filters, four rotated copies of each stored one."""
 
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from binarch.quantizers.base import Quantizer, StepQuantizer
-from binarch.quantizers.straight_through import sign_steps, signs, straight_through
+from binarch.quantizers.straight_through import sign_steps, signs
 
 #: Quarter turns of a filter, and channels that share one stored filter.
 ORIENTATIONS = 4
@@ -36,9 +36,23 @@ class PolynomialSign(StepQuantizer):
         return sign_steps()
 
 
+@final
+class _PolynomialSign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return signs(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x.abs().mul_(-2).add_(2).clamp_(min=0).mul_(grad)
+
+
 def polynomial_sign(x: Tensor) -> Tensor:
     """The function behind :class:`PolynomialSign`."""
-    return straight_through(x, signs(x), (2 - 2 * x.detach().abs()).clamp(min=0))
+    signed: Tensor = _PolynomialSign.apply(x)
+    return signed
 
 
 def circulate(stored: Tensor) -> Tensor:
