@@ -13,7 +13,7 @@ from binarch.errors import UserError
 from binarch.models import MODELS, VggSmall, build_model, costs
 from binarch.models.resnet import PaddedShortcut, blocks
 from binarch.models.wide_resnet import WideResNet40
-from binarch.nn import DropPath
+from binarch.nn import DropPath, PReLU
 
 torch.set_num_threads(1)
 
@@ -23,6 +23,7 @@ PARAMETERS = {
     "resnet20": 269_722,
     "resnet18": 11_173_962,
     "resnet18-cbcn": 2_875_392 + 45_056 + 1_728 + 2_570 + 4_736 + 2_112,
+    "reactnet-small": 4_396_032 + 4_608 + 3_850 + 4_992 + 2_112 + 1_728,
     "wrn40-1": 563_930,
     "wrn40-2": 2_243_546,
     "wrn40-4": 8_949_210,
@@ -58,7 +59,7 @@ def counted(network: nn.Module) -> Counter[str]:
                 found["bias"] += module.bias.numel()
             case nn.BatchNorm2d() | nn.BatchNorm1d():
                 found["norm"] += module.weight.numel() + module.bias.numel()
-            case nn.PReLU():
+            case PReLU():
                 found["slope"] += module.weight.numel()
     return +found
 
@@ -108,8 +109,8 @@ def test_vgg_multiplies_as_often_as_published(name: str) -> None:
 @pytest.mark.parametrize(
     "name, convolutions, relus",
     [("vgg-small", 6, 6), ("vgg-small-fc", 6, 8), ("resnet20", 19, 19), ("resnet18", 20, 17),
-     ("resnet18-cbcn", 20, 0), ("wrn40-1", 39, 37), ("wrn40-2", 40, 37), ("wrn40-cbcn", 39, 37),
-     ("nasnet-a", 1 + 18 * 22 + 2 * 22 + 5, 18 * 12 + 2 * 12 + 1)],
+     ("resnet18-cbcn", 20, 0), ("reactnet-small", 10, 0), ("wrn40-1", 39, 37), ("wrn40-2", 40, 37),
+     ("wrn40-cbcn", 39, 37), ("nasnet-a", 1 + 18 * 22 + 2 * 22 + 5, 18 * 12 + 2 * 12 + 1)],
 )  # fmt: skip
 def test_layers_are_modules_of_their_own(name: str, convolutions: int, relus: int) -> None:
     """A scheme replaces modules, so each has to be there, and to be called once."""

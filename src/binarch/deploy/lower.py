@@ -20,6 +20,7 @@ from binarch.errors import UserError
 from binarch.models import CellNetwork
 from binarch.models.cell_network import CellModule
 from binarch.nn import (
+    ChannelBias,
     ChannelShuffle,
     DropPath,
     ExactConv2d,
@@ -162,6 +163,12 @@ def _(module: nn.ReLU, builder: Builder, x: int) -> int:
 def _(module: nn.Hardtanh, builder: Builder, x: int) -> int:
     low, high = (float(np.clip(limit, -LARGEST_REAL, LARGEST_REAL)) for limit in (module.min_val, module.max_val))
     return builder.add(Clip(x, low, high))
+
+
+@register
+def _(module: ChannelBias, builder: Builder, x: int) -> int:
+    bias = array(module.bias)
+    return builder.add(Affine(x, builder.reals(np.ones_like(bias)), builder.reals(bias)))
 
 
 @register

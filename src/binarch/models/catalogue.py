@@ -8,6 +8,7 @@ from torch import nn
 
 from binarch.errors import UserError, choose
 from binarch.models.nasnet import AMOEBANET_A, NASNET_A, ScaffoldNetwork
+from binarch.models.reactnet import ReActNetSmall
 from binarch.models.resnet import CbcnResNet18, ResNet18, ResNet20
 from binarch.models.vgg import VggSmall
 from binarch.models.wide_resnet import WideResNet40
@@ -71,6 +72,11 @@ MODELS: dict[str, Model] = {
         "ResNet-18 with a shortcut around every convolution (CBCN)",
         64,
         lambda width, classes, _: CbcnResNet18(width=width, classes=classes),
+    ),
+    "reactnet-small": Model(
+        "nine blocks of ReActNet behind a stem of stride 2, made for quick training",
+        96,
+        lambda width, classes, _: ReActNetSmall(width=width, classes=classes),
     ),
     "wrn40-1": Model("wide ResNet of 40 layers, widths 16-16-32-64", 16, _wide(1)),
     "wrn40-2": Model("wide ResNet of 40 layers, widths 16-32-64-128; the stem has width / 2", 32, _wide(2)),

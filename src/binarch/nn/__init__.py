@@ -2,7 +2,7 @@
 
 from binarch.nn.binarization import Binarization, Binarize
 from binarch.nn.binarize import Changes, Where, binarize_
-from binarch.nn.blocks import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
+from binarch.nn.blocks import ChannelBias, ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 from binarch.nn.exact_conv import ExactConv2d
 from binarch.nn.modes import evaluating
 from binarch.nn.norms import NORMS, ShiftBatchNorm
@@ -22,6 +22,7 @@ __all__ = [
     "Binarization",
     "Binarize",
     "Changes",
+    "ChannelBias",
     "ChannelShuffle",
     "DropPath",
     "ExactConv2d",

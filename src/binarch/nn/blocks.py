@@ -18,6 +18,19 @@ def batch_norm(channels: int, *, search: bool) -> nn.BatchNorm2d:
 
 
 @final
+class ChannelBias(nn.Module):
+    """y = x + b, with one learned b per channel that starts at 0: before a sign, ReActNet's learned threshold."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to (N, C, H, W)."""
+        return x + self.bias.view(1, -1, 1, 1)
+
+
+@final
 class ChannelShuffle(nn.Module):
     """Interleave ``groups`` blocks of channels: output channel ``i * groups + g`` is input ``g * C/groups + i``.
 

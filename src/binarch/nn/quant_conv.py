@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from binarch.errors import UserError
+from binarch.nn import winograd
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.quant_layer import QuantLayer, uneven
 from binarch.quantizers import Correction, Free, LatentRule, Quantizer
@@ -63,7 +64,19 @@ class QuantConv2d(QuantLayer):
         # k // 2 pixels of the phases on each side: what an odd kernel of dilation 2 needs to keep the size
         if halved and self._padding == tuple(k - 1 if k % 2 else -1 for k in self.filter_shape[2:]):
             return self._dilated(x, weight)
+        if self._is_quick(x, weight):
+            return winograd.conv3x3(x, weight)
         return functional.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+
+    def _scaled_product(self, x: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
+        if self.is_binary and self._is_quick(x, weight):
+            return winograd.conv3x3(x, weight, factor.expand(len(weight)).contiguous())
+        return super()._scaled_product(x, weight, factor)
+
+    def _is_quick(self, x: Tensor, weight: Tensor) -> bool:
+        """Whether Winograd's algorithm takes it: in training, where its rounding is no matter."""
+        same = (self.stride, self.dilation, self.groups) in ((1, 1, 1), ((1, 1), (1, 1), 1))
+        return self.training and same and self._padding == (1, 1) and winograd.fits(x, weight)
 
     @property
     def _padding(self) -> tuple[int, int]:

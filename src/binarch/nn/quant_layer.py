@@ -103,11 +103,17 @@ class QuantLayer(nn.Module, ABC):
         codes, scale = quantizer.quantize(x)
         if not self.training and quantizer.bits == 32 and x.dtype == torch.float32:
             counts = self._product(codes.double(), weight.double()).to(x.dtype)
+        elif self.correction is None:
+            return self._scaled_product(codes, weight, factor * scale)
         else:
             counts = self._product(codes, weight)
         if self.correction is not None:
             counts = self.correction(counts, x)
         return counts * self._per_output(factor * scale)
+
+    def _scaled_product(self, x: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
+        """The product of codes, scaled."""
+        return self._product(x, weight) * self._per_output(factor)
 
     def _stair_by_stair(self, x: Tensor, weight: Tensor, factor: Tensor, steps: list[Stair]) -> Tensor:
         parts, wide = [], x.to(torch.promote_types(x.dtype, torch.float32))  # as precise as the thresholds

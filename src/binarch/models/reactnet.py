@@ -1,0 +1,60 @@
+"""A small network of ReActNet's blocks, shaped for quick training."""
+
+from collections import OrderedDict
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from binarch.models.resnet import conv3x3, head
+from binarch.nn import ChannelBias, PReLU
+
+
+@final
+class ReActBlock(nn.Module):
+    """y = PReLU(BN(conv(x + b)) + x), with a learned threshold b per channel for the sign before the convolution.
+
+    The block of ReActNet (Liu et al., 2020) without the shifts around its PReLU: the batch norm and the next block's b
+    can stand for them. With ``pool`` the largest of each 2 x 2 pixels enter the block, so that no convolution has a
+    stride. Where there are more outputs than inputs, a whole multiple, the shortcut repeats its channels.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, pool: bool) -> None:
+        super().__init__()
+        convolution = conv3x3(inputs, outputs)
+        nn.init.kaiming_normal_(convolution.weight)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+        self.body = nn.Sequential(ChannelBias(inputs), convolution, nn.BatchNorm2d(outputs))
+        self.copies = outputs // inputs
+        self.activation = PReLU(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the two branches and activate."""
+        x = self.pool(x)
+        shortcut = x if self.copies == 1 else torch.cat([x] * self.copies, 1)
+        return self.activation(self.body(x) + shortcut)
+
+
+@final
+class ReActNetSmall(nn.Sequential):
+    """Stages of widths w, 2w, 4w with three :class:`ReActBlock` each, at a half, a quarter and an eighth of the size.
+
+    The stem is a 4 x 4 convolution of stride 2, a batch norm and a PReLU: maps at full resolution would take more time
+    than all the rest. A last batch norm stands before the head. Images (N, 3, S, S) to logits (N, classes), S a
+    multiple of 8.
+    """
+
+    def __init__(self, *, width: int = 96, classes: int = 10) -> None:
+        stem = nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), PReLU(width)
+        blocks = [ReActBlock(width, width, pool=False)]
+        for stage in range(3):
+            wide = width << stage
+            blocks += [ReActBlock(wide // 2, wide, pool=True)] * bool(stage)
+            blocks += [ReActBlock(wide, wide, pool=False) for _ in range(2)]
+        parts: dict[str, nn.Module] = {
+            "stem": nn.Sequential(*stem),
+            "blocks": nn.Sequential(*blocks),
+            "last": nn.BatchNorm2d(4 * width),
+            "head": head(4 * width, classes),
+        }
+        super().__init__(OrderedDict(parts))
