@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by Winograd's algorithm against the plain sum."""
+"""Convolutions by Winograd's algorithm against the plain sum."""
 
 import pytest
 import torch
@@ -6,10 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from binarch.nn import QuantConv2d, plain
-from binarch.nn.winograd import MOST, conv3x3, fits
+from binarch.nn.tiles import LANES
+from binarch.nn.winograd import MOST, convolve, fits
 from binarch.quantizers import CentredSign, Identity, PolynomialSign, Sign, StandardisedSign, XnorWeight
 
-SHAPES = [(1, 64, 64, 4, 4), (3, 72, 64, 8, 4), (5, 64, 136, 12, 16), (40, 64, 64, 4, 4), (9, 64, 64, 16, 16)]
+#: Images, input and output channels, height and width, kernel.
+SHAPES = [
+    (1, 64, 64, 4, 4, 3), (3, 72, 64, 8, 4, 3), (5, 64, 136, 12, 16, 3), (40, 64, 64, 4, 4, 3), (9, 64, 64, 16, 16, 3),
+    (1, 64, 64, 2, 2, 5), (3, 72, 64, 2, 6, 5), (5, 64, 136, 12, 16, 5), (40, 64, 64, 4, 4, 5),
+]  # fmt: skip
 
 
 def codes(*shape: int) -> Tensor:
@@ -17,10 +22,14 @@ def codes(*shape: int) -> Tensor:
 
 
 def case(shape: tuple[int, ...], *, integers: bool) -> tuple[Tensor, Tensor, Tensor]:
-    n, inputs, out, height, width = shape
+    n, inputs, out, height, width, kernel = shape
     torch.manual_seed(n)
     made = codes if integers else torch.randn
-    return made(n, inputs, height, width), made(out, inputs, 3, 3), torch.rand(out) + 0.5
+    return made(n, inputs, height, width), made(out, inputs, kernel, kernel), torch.rand(out) + 0.5
+
+
+def summed(x: Tensor, weight: Tensor) -> Tensor:
+    return functional.conv2d(x, weight, padding=weight.shape[2] // 2)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -29,22 +38,25 @@ def test_sums_of_codes_are_exact(shape: tuple[int, ...], channels_last: bool) ->
     x, weight, factor = case(shape, integers=True)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    expected = functional.conv2d(x, weight, padding=1) * factor.view(-1, 1, 1)
-    assert torch.equal(conv3x3(x, weight, factor), expected)
+    expected = summed(x, weight) * factor.view(-1, 1, 1)
+    assert torch.equal(convolve(x, weight, factor), expected)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("pattern", ["ones", "signs", "stripes"])
-def test_the_largest_sums_are_exact(pattern: str) -> None:
-    x, weight = torch.ones(2, MOST, 8, 8), torch.ones(64, MOST, 3, 3)
+def test_the_largest_sums_are_exact(pattern: str, kernel: int) -> None:
+    inputs = MOST // kernel**2 // LANES * LANES
+    x, weight = torch.ones(2, inputs, 8, 8), torch.ones(64, inputs, kernel, kernel)
+    assert fits(x, weight)
     if pattern == "signs":
         torch.manual_seed(0)
-        weight = codes(1, MOST, 3, 3).expand(64, -1, -1, -1)
-        x[:, :, 2:5, 2:5] = weight[0]
+        weight = codes(1, inputs, kernel, kernel).expand(64, -1, -1, -1)
+        x[:, :, 2 : 2 + kernel, 2 : 2 + kernel] = weight[0]
     if pattern == "stripes":
-        x[..., ::2], weight[..., 1] = -1, -1
-    expected = functional.conv2d(x, weight, padding=1)
-    assert expected.abs().max() == 9 * MOST or pattern == "stripes"
-    assert torch.equal(conv3x3(x, weight, torch.ones(64)), expected)
+        x[..., ::2], weight[..., 1::2] = -1, -1
+    expected = summed(x, weight)
+    assert expected.abs().max() == inputs * kernel**2 or pattern == "stripes"
+    assert torch.equal(convolve(x, weight, torch.ones(64)), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -52,10 +64,10 @@ def test_the_largest_sums_are_exact(pattern: str) -> None:
 def test_outputs_and_gradients_are_those_of_the_sum(shape: tuple[int, ...], integers: bool) -> None:
     tensors = [tensor.requires_grad_() for tensor in case(shape, integers=integers)]
     x, weight, factor = tensors
-    grad = torch.randn(shape[0], shape[2], *shape[3:])
+    grad = torch.randn(shape[0], shape[2], *shape[3:5])
     wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
-    expected = functional.conv2d(wide[0], wide[1], padding=1)
-    found = conv3x3(x, weight, factor if integers else None)
+    expected = summed(wide[0], wide[1])
+    found = convolve(x, weight, factor if integers else None)
     if integers:
         expected = expected * wide[2].view(-1, 1, 1)
     found.backward(grad)
@@ -69,13 +81,13 @@ def test_outputs_and_gradients_are_those_of_the_sum(shape: tuple[int, ...], inte
 
 def test_what_nobody_asks_for_is_not_computed() -> None:
     x, weight, factor = case(SHAPES[1], integers=True)
-    conv3x3(x, weight.requires_grad_()).sum().backward()
-    expected = torch.autograd.grad(functional.conv2d(x, weight, padding=1).sum(), weight)[0]
+    convolve(x, weight.requires_grad_()).sum().backward()
+    expected = torch.autograd.grad(summed(x, weight).sum(), weight)[0]
     assert weight.grad is not None
     torch.testing.assert_close(weight.grad, expected, rtol=1e-5, atol=1e-3)
     x.requires_grad_()
-    conv3x3(x, weight.detach(), factor).sum().backward()
-    expected = torch.autograd.grad((functional.conv2d(x, weight, padding=1) * factor.view(-1, 1, 1)).sum(), x)[0]
+    convolve(x, weight.detach(), factor).sum().backward()
+    expected = torch.autograd.grad((summed(x, weight) * factor.view(-1, 1, 1)).sum(), x)[0]
     torch.testing.assert_close(x.grad, expected, rtol=1e-5, atol=1e-3)
 
 
@@ -86,7 +98,7 @@ def test_no_number_depends_on_the_threads() -> None:
         for count in (1, 3):
             torch.set_num_threads(count)
             x.grad = None
-            y = conv3x3(x.requires_grad_(), weight, factor)
+            y = convolve(x.requires_grad_(), weight, factor)
             y.square().sum().backward()
             found.append((y.detach(), x.grad))
     finally:
@@ -95,10 +107,10 @@ def test_no_number_depends_on_the_threads() -> None:
     assert torch.equal(found[0][0], found[1][0])
 
 
-def layer(inputs: int = 64, groups: int = 1, **given: object) -> QuantConv2d:
+def layer(inputs: int = 64, kernel: int = 3, **given: object) -> QuantConv2d:
     torch.manual_seed(1)
-    options = {"padding": 1, "weight_quantizer": CentredSign(), "activation_quantizer": Sign(), **given}
-    return QuantConv2d(inputs, 64, 3, groups=groups, **options)  # type: ignore[arg-type]
+    options = {"padding": kernel // 2, "weight_quantizer": CentredSign(), "activation_quantizer": Sign(), **given}
+    return QuantConv2d(inputs, 64, kernel, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,9 @@ def layer(inputs: int = 64, groups: int = 1, **given: object) -> QuantConv2d:
     [
         layer(bias=True, output_scale=True),
         layer(128),
+        layer(128, 5, output_scale=True),
+        layer(dilation=2, padding=2),
+        layer(kernel=5, dilation=2, padding=4),
         layer(weight_quantizer=StandardisedSign(), activation_quantizer=PolynomialSign()),
         layer(weight_quantizer=XnorWeight("exact")),
         layer(weight_quantizer=Identity()),
@@ -139,9 +154,10 @@ def test_training_and_evaluation_see_the_same_sums() -> None:
 @pytest.mark.parametrize(
     "x, weight",
     [
-        ((2, 64, 6, 8), (64, 64, 3, 3)), ((2, 64, 8, 8), (64, 64, 5, 5)), ((2, 64, 8, 8), (32, 64, 3, 3)),
+        ((2, 64, 6, 8), (64, 64, 3, 3)), ((2, 64, 7, 8), (64, 64, 5, 5)), ((2, 64, 8, 8), (64, 64, 1, 1)),
+        ((2, 64, 8, 8), (64, 64, 3, 5)), ((2, 64, 8, 8), (32, 64, 3, 3)),
         ((2, 64, 8, 8), (64, 32, 3, 3)), ((2, 68, 8, 8), (64, 68, 3, 3)), ((0, 64, 8, 8), (64, 64, 3, 3)),
-        ((1, 2 * MOST, 4, 4), (64, 2 * MOST, 3, 3)),
+        ((1, 1032, 4, 4), (64, 1032, 3, 3)),
     ],
 )  # fmt: skip
 def test_other_shapes_are_left_to_the_sum(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
@@ -157,7 +173,7 @@ def test_other_formats_are_left_to_the_sum() -> None:
         assert not fits(x, weight)
 
 
-@pytest.mark.parametrize("option", [{"stride": 2}, {"dilation": 2, "padding": 2}, {"padding": 0}, {"groups": 2}])
+@pytest.mark.parametrize("option", [{"stride": 2}, {"dilation": 3, "padding": 3}, {"padding": 0}, {"groups": 2}])
 def test_other_geometries_are_left_to_the_sum(option: dict[str, int]) -> None:
     made = layer(128, **option)  # type: ignore[arg-type]
     x = torch.randn(2, 128, 8, 8)
@@ -166,6 +182,6 @@ def test_other_geometries_are_left_to_the_sum(option: dict[str, int]) -> None:
 
 def test_a_second_derivative_is_refused() -> None:
     x, weight, _ = case(SHAPES[0], integers=True)
-    (first,) = torch.autograd.grad(conv3x3(x, weight.requires_grad_()).square().sum(), weight, create_graph=True)
+    (first,) = torch.autograd.grad(convolve(x, weight.requires_grad_()).square().sum(), weight, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()

@@ -65,18 +65,23 @@ class QuantConv2d(QuantLayer):
         if halved and self._padding == tuple(k - 1 if k % 2 else -1 for k in self.filter_shape[2:]):
             return self._dilated(x, weight)
         if self._is_quick(x, weight):
-            return winograd.conv3x3(x, weight)
+            return self._quickly(x, weight)
         return functional.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
     def _scaled_product(self, x: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
         if self.is_binary and self._is_quick(x, weight):
-            return winograd.conv3x3(x, weight, factor.expand(len(weight)).contiguous())
+            return winograd.convolve(x, weight, factor.expand(len(weight)).contiguous())
         return super()._scaled_product(x, weight, factor)
 
     def _is_quick(self, x: Tensor, weight: Tensor) -> bool:
         """Whether Winograd's algorithm takes it: in training, where its rounding is no matter."""
-        same = (self.stride, self.dilation, self.groups) in ((1, 1, 1), ((1, 1), (1, 1), 1))
-        return self.training and same and self._padding == (1, 1) and winograd.fits(x, weight)
+        same = self._padding == tuple(k // 2 for k in self.filter_shape[2:])
+        plain = (self.stride, self.dilation, self.groups) in ((1, 1, 1), ((1, 1), (1, 1), 1))
+        return self.training and same and plain and winograd.fits(x, weight)
+
+    def _quickly(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Sums of codes of one bit are rounded to the integers they are."""
+        return winograd.convolve(x, weight, weight.new_ones(len(weight)) if self.is_binary else None)
 
     @property
     def _padding(self) -> tuple[int, int]:
@@ -87,5 +92,9 @@ class QuantConv2d(QuantLayer):
         padding = self._padding[0] // 2, self._padding[1] // 2
         if self.stride in (2, (2, 2)):
             return functional.conv2d(x[..., ::2, ::2], weight, None, 1, padding, 1, self.groups)
-        phases = functional.conv2d(split_phases(x), weight, None, 1, padding, 1, self.groups)
+        phases = split_phases(x)
+        if self.training and self.groups == 1 and winograd.fits(phases, weight):
+            phases = self._quickly(phases, weight)
+        else:
+            phases = functional.conv2d(phases, weight, None, 1, padding, 1, self.groups)
         return merge_phases(phases, *x.shape[2:])
