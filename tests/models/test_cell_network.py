@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from binarch.errors import UserError
-from binarch.models import CellNetwork, NetworkConfig, Stem, reductions
+from binarch.models import CellNetwork, NetworkConfig, Stem, costs, reductions
 from binarch.models.cell_network import CellModule
 from binarch.nn import Binarization, DropPath, QuantConv2d
 from binarch.spaces import PUBLISHED, Bats, Cell, Darts, Edge, Genotype, Nasnet, published
@@ -256,3 +256,27 @@ def test_a_cell_sums_its_edges_and_concatenates_its_states() -> None:
     a, b = module.preprocess0(s0), module.preprocess1(s1)
     node = nn.functional.max_pool2d(a, 3, 1, 1) + b
     torch.testing.assert_close(module(s0, s1), torch.cat([node, b], 1))
+
+
+def test_the_half_stem_leaves_a_quarter_of_the_work() -> None:
+    genotype = published("pdarts")
+    whole, half = (
+        NetworkConfig(cells=3, channels=8, groups=4, stem=stem).build(genotype, 5, "both", 16)  # type: ignore[arg-type]
+        for stem in ("cifar", "half")
+    )
+    assert count(half) - count(whole) == 24 * 3 * (16 - 9)
+    work = [costs(network, 16) for network in (whole, half)]
+    assert work[0].binary_macs == 4 * work[1].binary_macs
+    assert half(torch.randn(2, 3, 16, 16)).shape == (2, 5)
+
+
+def test_the_half_stem_has_no_room_for_an_auxiliary_head_at_32_pixels() -> None:
+    config = NetworkConfig(stem="half", auxiliary=True)
+    with pytest.raises(UserError, match="it needs 64"):
+        config.check(published("pdarts"), ("both",), 10, 32)
+    config.check(published("pdarts"), ("both",), 10, 64)
+
+
+def test_an_unknown_stem_is_refused() -> None:
+    with pytest.raises(UserError, match="stem"):
+        NetworkConfig(stem="huge").check(published("pdarts"), ("both",), 10, 32)  # type: ignore[arg-type]

@@ -231,8 +231,9 @@ def test_stems_and_auxiliary_head_are_real(space: Space) -> None:
 
 
 @ALL
-def test_stems_keep_quarter_and_eighth_the_resolution(space: Space) -> None:
+def test_stems_keep_halve_quarter_and_eighth_the_resolution(space: Space) -> None:
     assert space.stem(36)(torch.randn(2, 3, 9, 9)).shape == (2, 36, 9, 9)
+    assert space.stem(36, halve=True)(torch.randn(2, 3, 12, 8)).shape == (2, 36, 6, 4)
     first, second = space.imagenet_stem(40)
     x = first(torch.randn(2, 3, 64, 64))
     assert (x.shape, second(x).shape) == ((2, 40, 16, 16), (2, 40, 8, 8))

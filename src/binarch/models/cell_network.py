@@ -12,8 +12,8 @@ from binarch.spaces import Genotype, Space
 from binarch.spaces.bats import Residual
 from binarch.spaces.genotype import Cell
 
-#: ``cifar``: one convolution at full resolution; ``imagenet``: three with stride 2.
-Stem = Literal["cifar", "imagenet"]
+#: ``cifar``: one convolution at full resolution; ``half``: one with stride 2; ``imagenet``: three with stride 2.
+Stem = Literal["cifar", "half", "imagenet"]
 
 
 def reductions(cells: int) -> tuple[int, int]:
@@ -68,7 +68,8 @@ class CellNetwork(ScheduledDropPath):
     """A stack of cells between a real stem and a real classifier.
 
     ``channels`` is the width C of the first cells; it doubles at both reductions. The CIFAR stem has 3C channels and
-    full resolution; the ImageNet stems bring 224 pixels to 56 and 28. Images are (N, 3, H, W) float; logits are
+    full resolution, the half stem 3C and half of it, so that all cells take a quarter of the time; the ImageNet stems
+    bring 224 pixels to 56 and 28. Images are (N, 3, H, W) float; logits are
     (N, classes). With ``auxiliary`` a second classifier sits behind the second reduction; in training mode the
     network then returns ``(logits, auxiliary logits)``. Published parameter counts leave it out.
     """
@@ -89,8 +90,8 @@ class CellNetwork(ScheduledDropPath):
         if cells < 3:
             raise UserError(f"cells: {cells} is too few for two reductions; use 3 or more")
         self.drop_path = DropPath()
-        if stem == "cifar":
-            self.stem0, self.stem1 = space.stem(3 * channels), None
+        if stem != "imagenet":
+            self.stem0, self.stem1 = space.stem(3 * channels, halve=stem == "half"), None
             inputs, halve_first = (3 * channels, 3 * channels), False
         else:
             self.stem0, self.stem1 = space.imagenet_stem(channels)
@@ -115,7 +116,7 @@ class CellNetwork(ScheduledDropPath):
             )
             inputs, halve_first = (inputs[1], channels * len(cell.concat)), reduction
             if auxiliary and index == self.auxiliary_at:
-                stride = 3 if stem == "cifar" else 2
+                stride = 2 if stem == "imagenet" else 3
                 self.auxiliary = space.auxiliary(inputs[1], classes, pool_stride=stride)
         self.classifier = nn.Linear(inputs[1], classes)
 

@@ -60,6 +60,8 @@ class NetworkConfig:
     """Cells: width of the first ones; doubles at each reduction."""
     groups: int = 12
     """Cells: convolution groups of the bats space."""
+    stem: Literal["cifar", "half"] = "cifar"
+    """Cells: the first layer keeps the images' size (cifar), or halves it: a quarter of the work."""
     output_scale: bool = False
     """Cells: learn one factor per output channel of every convolution."""
     auxiliary: bool = False
@@ -90,6 +92,7 @@ class NetworkConfig:
             for before, after in pairwise(built):
                 _check_fit(before, after)
             return
+        choose("stem", self.stem, ("cifar", "half"))
         if (self.scheme, self.where, self.width) != ("bats", "scheme", 0):
             raise UserError(
                 "scheme, where, width: are for networks of the catalogue; cells have --binarize, --channels"
@@ -100,10 +103,11 @@ class NetworkConfig:
             space.check_genotype(arch)
         if self.cells < 3:
             raise UserError(f"cells: {self.cells} is too few for two reductions; use 3 or more")
-        if self.auxiliary and image_size < 32:
+        least = 64 if self.stem == "half" else 32
+        if self.auxiliary and image_size < least:
             raise UserError(
-                f"auxiliary: images of {image_size} pixels are too small for the auxiliary head; it needs 32 "
-                "(use --no-auxiliary or --image-size 32)"
+                f"auxiliary: images of {image_size} pixels are too small for the auxiliary head; it needs {least} "
+                f"(use --no-auxiliary or --image-size {least})"
             )
 
     def build(
@@ -127,6 +131,7 @@ class NetworkConfig:
             channels=self.channels,
             cells=self.cells,
             classes=classes,
+            stem=self.stem,
             auxiliary=self.auxiliary,
         )
         if weights is not None:

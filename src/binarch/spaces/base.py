@@ -67,8 +67,8 @@ class Space(ABC):
         """Bring a cell's input to the cell's width, and to half its resolution where ``halve`` says so."""
 
     @abstractmethod
-    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
-        """First layer for small images: (N, 3, H, W) -> (N, channels, H, W); real-valued."""
+    def stem(self, channels: int, *, search: bool = False, halve: bool = False) -> nn.Module:
+        """First layer for small images: (N, 3, H, W) -> (N, channels, H, W), or half of both sizes; real-valued."""
 
     @abstractmethod
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:

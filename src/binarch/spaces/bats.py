@@ -98,10 +98,11 @@ class Bats(Space):
         )
         return Residual(body) if inputs == channels else body
 
-    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
-        """3 x 3 convolution, BN, ReLU."""
+    def stem(self, channels: int, *, search: bool = False, halve: bool = False) -> nn.Module:
+        """3 x 3 convolution (4 x 4 with stride 2 to halve), BN, ReLU."""
         norm = nn.BatchNorm2d(channels, track_running_stats=not search)
-        return nn.Sequential(ExactConv2d(3, channels, 3, padding=1, bias=False), norm, nn.ReLU())
+        convolution = ExactConv2d(3, channels, 4 if halve else 3, 2 if halve else 1, padding=1, bias=False)
+        return nn.Sequential(convolution, norm, nn.ReLU())
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """As in DARTS, with C // 20 groups in the second and third convolution."""

@@ -78,10 +78,11 @@ class Darts(Space):
             return factorized_reduce(inputs, channels, search=search)
         return nn.Sequential(*relu_conv(inputs, channels, (1, 1), search=search))
 
-    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
-        """3 x 3 convolution and BN."""
+    def stem(self, channels: int, *, search: bool = False, halve: bool = False) -> nn.Module:
+        """3 x 3 convolution (4 x 4 with stride 2 to halve) and BN."""
         norm = nn.BatchNorm2d(channels, track_running_stats=not search)
-        return nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), norm)
+        convolution = nn.Conv2d(3, channels, 4 if halve else 3, 2 if halve else 1, padding=1, bias=False)
+        return nn.Sequential(convolution, norm)
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """Three 3 x 3 convolutions with stride 2; the first state comes after two of them."""

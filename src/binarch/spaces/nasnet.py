@@ -106,9 +106,9 @@ class Nasnet(Space):
         """As in the darts space."""
         return self._around.preprocess(inputs, channels, halve=halve, search=search)
 
-    def stem(self, channels: int, *, search: bool = False) -> nn.Module:
+    def stem(self, channels: int, *, search: bool = False, halve: bool = False) -> nn.Module:
         """As in the darts space."""
-        return self._around.stem(channels, search=search)
+        return self._around.stem(channels, search=search, halve=halve)
 
     def imagenet_stem(self, channels: int) -> tuple[nn.Module, nn.Module]:
         """As in the darts space."""
