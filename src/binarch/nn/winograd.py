@@ -21,9 +21,6 @@ sum is an integer, and the result is rounded to it: the forward pass is exact, b
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import pairwise
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -33,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from binarch.nn.team import share
 from binarch.nn.tiles import LANES, make_transform
 
 Maps: TypeAlias = NDArray[np.float32]
@@ -115,14 +113,14 @@ class _Convolve(torch.autograd.Function):
         maps = _last(x)
         y = np.empty((*maps.shape[:3], out), np.float32)
         scales = None if factor is None else factor.detach().numpy()
-        with _Team() as team:
-            for images, v, m in _portions(maps, y, tile, team.threads):
-                team.run(_input, maps[images], v, tile)
-                torch.bmm(torch.from_numpy(v), filters, out=torch.from_numpy(m))
-                if scales is None:
-                    team.run(_output, m, y[images], tile)
-                else:
-                    team.run(_integers, m, y[images], tile, scales)
+        for images, v, m in _portions(maps, y, tile):
+            count = images.stop - images.start
+            share(_input, count, maps[images], v, tile)
+            torch.bmm(torch.from_numpy(v), filters, out=torch.from_numpy(m))
+            if scales is None:
+                share(_output, count, m, y[images], tile)
+            else:
+                share(_integers, count, m, y[images], tile, scales)
         return torch.from_numpy(y).permute(0, 3, 1, 2)
 
     @staticmethod
@@ -136,15 +134,15 @@ class _Convolve(torch.autograd.Function):
         filters = _filters(weight if factor is None else weight * factor.view(-1, 1, 1, 1)).mT
         maps, grads = _last(x), _last(grad)
         found, sums = np.empty(maps.shape, np.float32), torch.zeros(SIDE**2, inputs, out)
-        with _Team() as team:
-            for images, v, m in _portions(maps, grads, tile, team.threads):
-                team.run(_output_back, grads[images], m, tile)
-                if to_filters:
-                    team.run(_input, maps[images], v, tile)
-                    sums.baddbmm_(torch.from_numpy(v).mT, torch.from_numpy(m))
-                if to_input:
-                    torch.bmm(torch.from_numpy(m), filters, out=torch.from_numpy(v))
-                    team.run(_input_back, v, found[images], tile)
+        for images, v, m in _portions(maps, grads, tile):
+            count = images.stop - images.start
+            share(_output_back, count, grads[images], m, tile)
+            if to_filters:
+                share(_input, count, maps[images], v, tile)
+                sums.baddbmm_(torch.from_numpy(v).mT, torch.from_numpy(m))
+            if to_input:
+                torch.bmm(torch.from_numpy(m), filters, out=torch.from_numpy(v))
+                share(_input_back, count, v, found[images], tile)
         x_grad = torch.from_numpy(found).permute(0, 3, 1, 2) if to_input else None
         if not to_filters:
             return x_grad, None, None
@@ -169,13 +167,13 @@ def _last(x: Tensor) -> Maps:
     return array
 
 
-def _portions(x: Maps, y: Maps, tile: int, threads: int) -> Iterator[tuple[slice, Maps, Maps]]:
+def _portions(x: Maps, y: Maps, tile: int) -> Iterator[tuple[slice, Maps, Maps]]:
     """Images that are worked on at once, and room for the 36 products of their tiles: V (36, tiles, in), M (.., out).
 
     The room is the same for all portions: fresh memory is slow.
     """
     each = x.shape[1] * x.shape[2] // tile**2
-    step = max(1, AT_ONCE * threads // each)
+    step = max(1, AT_ONCE * torch.get_num_threads() // each)
     channels = x.shape[3], y.shape[3]
     rooms = [np.empty(SIDE**2 * min(step, len(x)) * each * c, np.float32) for c in channels]
     for start in range(0, len(x), step):
@@ -186,33 +184,6 @@ def _portions(x: Maps, y: Maps, tile: int, threads: int) -> Iterator[tuple[slice
             for room, maps in zip(rooms, (x, y), strict=True)
         )
         yield images, v, m
-
-
-@final
-class _Team:
-    """Threads that share the images of a transform; they sleep while they wait, unlike those of OpenMP."""
-
-    def __init__(self) -> None:
-        self.threads = torch.get_num_threads()
-
-    def __enter__(self) -> "_Team":
-        self.pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown()
-
-    def run(self, transform: Any, source: Maps, target: Maps, *more: Any) -> None:
-        """Call ``transform(source, target, *more, first, last)`` for parts of the images; one of the two holds them."""
-        images = len(source if source.ndim == 4 else target)
-        if self.pool is None:
-            transform(source, target, *more, 0, images)
-            return
-        ends = [images * part // self.threads for part in range(self.threads + 1)]
-        part = partial(transform, source, target, *more)
-        for done in [self.pool.submit(part, start, end) for start, end in pairwise(ends)]:
-            done.result()
 
 
 @njit(cache=True)
