@@ -24,6 +24,7 @@ from binarch.nn import (
     ChannelShuffle,
     DropPath,
     ExactConv2d,
+    NormalisedConv,
     PReLU,
     QuantConv2d,
     QuantLinear,
@@ -107,7 +108,8 @@ def _lower(module: nn.Module, builder: Builder, x: int) -> int:
 register = _lower.register
 
 
-@register
+@register(nn.Sequential)
+@register(NormalisedConv)
 def _(module: nn.Sequential, builder: Builder, x: int) -> int:
     for part in module:
         x = lower(part, builder, x)

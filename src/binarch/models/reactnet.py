@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from binarch.models.resnet import conv3x3, head
-from binarch.nn import ChannelBias, PReLU
+from binarch.nn import ChannelBias, PReLU, QuantConv2d, fused
+from binarch.quantizers import PolynomialSign
 
 
 @final
@@ -32,7 +33,21 @@ class ReActBlock(nn.Module):
         """Add the two branches and activate."""
         x = self.pool(x)
         shortcut = x if self.copies == 1 else torch.cat([x] * self.copies, 1)
-        return self.activation(self.body(x) + shortcut)
+        threshold, convolution, norm = self.body
+        if not self._is_quick(x):
+            return self.activation(self.body(x) + shortcut)
+        assert isinstance(threshold, ChannelBias)
+        assert isinstance(convolution, QuantConv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        polynomial = isinstance(convolution.activation_quantizer, PolynomialSign)
+        y = convolution.from_signs(fused.biased_signs(x, threshold.bias, polynomial=polynomial))
+        return fused.normalised_sum_prelu(y, norm, shortcut, self.activation.weight)
+
+    def _is_quick(self, x: Tensor) -> bool:
+        """Whether what stands around the convolution is computed in few passes over memory: see ``fused``."""
+        _, convolution, norm = self.body
+        signs = isinstance(convolution, QuantConv2d) and convolution.takes_signs
+        return signs and fused.counts_batches(norm) and fused.fits(x)
 
 
 @final

@@ -5,6 +5,7 @@ from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelBias, ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 from binarch.nn.exact_conv import ExactConv2d
 from binarch.nn.modes import evaluating
+from binarch.nn.normalised_conv import NormalisedConv
 from binarch.nn.norms import NORMS, ShiftBatchNorm
 from binarch.nn.optimization import parameter_groups, settle
 from binarch.nn.phases import merge_phases, split_phases
@@ -26,6 +27,7 @@ __all__ = [
     "ChannelShuffle",
     "DropPath",
     "ExactConv2d",
+    "NormalisedConv",
     "PReLU",
     "QuantConv2d",
     "QuantLayer",

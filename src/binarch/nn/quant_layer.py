@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from binarch.quantizers import Correction, LatentRule, Quantizer, StepQuantizer
+from binarch.quantizers import Correction, LatentRule, PolynomialSign, Quantizer, Sign, StepQuantizer
 
 
 class Stair(NamedTuple):
@@ -90,6 +90,26 @@ class QuantLayer(nn.Module, ABC):
             y = self._sum_of_codes(x, codes, factor)
         else:
             y = self._product(self.activation_quantizer(x), codes * self._per_filter(factor, codes))
+        return y if self.bias is None else y + self._per_output(self.bias)
+
+    @property
+    def takes_signs(self) -> bool:
+        """Whether the input's codes are its signs, as they are: what :meth:`from_signs` can be given."""
+        return isinstance(self.activation_quantizer, Sign | PolynomialSign) and self.correction is None
+
+    def from_signs(self, signs: Tensor) -> Tensor:
+        """The output, given the signs of an input, which carry their own gradient.
+
+        Signs of bfloat16 meet filters that have been scaled before: each filter's codes are still one number and its
+        opposite, so sums of them are exact, and zero where they should be, until they are rounded at the end.
+        """
+        if self.weight_quantizer.bits < 32 and signs.dtype == torch.float32:
+            codes, scale = self.weight_quantizer.quantize(self.weight)
+            factor = scale.flatten() if self.scale is None else scale.flatten() * self.scale
+            y = self._scaled_product(signs, codes, factor)
+        else:
+            weight = self.weight_quantizer(self.weight)
+            y = self._product(signs, weight if self.scale is None else weight * self._per_filter(self.scale, weight))
         return y if self.bias is None else y + self._per_output(self.bias)
 
     @abstractmethod

@@ -1,8 +1,10 @@
 """Standardised signs: filters of mean 0 and deviation 1, after IR-Net (Qin et al., 2020)."""
 
-from typing import final
+from typing import Any, final
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from binarch.quantizers.base import Quantizer
 from binarch.quantizers.straight_through import mean_magnitude, signs, straight_through
@@ -41,10 +43,52 @@ class StandardisedSign(Quantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and the scale of each filter, shape (out, 1, ...)."""
-        filters = standardised(x)
-        return straight_through(filters, signs(filters), filters.new_ones(())), mean_magnitude(filters)
+        if x[0].numel() == 1:
+            return straight_through(x, signs(x), x.new_ones(())), mean_magnitude(x)
+        codes, scale = _Standardised.apply(x)
+        return codes, scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled signs."""
         codes, scale = self.quantize(x)
         return codes * scale
+
+
+@final
+class _Standardised(torch.autograd.Function):
+    r"""Signs s and mean magnitude m of :func:`standardised` filters, in few passes, because weights are many.
+
+    With g the gradient of s, c that of m, n weights in a filter and :math:`h = g + c s / n`, that of the latent weights
+    is :math:`(h - \bar h - \hat w \, \overline{h \hat w}) / \sigma`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        rows = _rows(x)
+        hat = rows - rows.mean(1, keepdim=True)
+        square = torch.linalg.vecdot(hat, hat, dim=1).unsqueeze(1) / rows.shape[1]
+        inverse = (square + EPSILON).rsqrt()
+        hat *= inverse
+        magnitude = torch.linalg.vector_norm(hat, ord=1, dim=1) / rows.shape[1]
+        ctx.save_for_backward(hat, inverse)
+        return _back(signs(hat), x), magnitude.view(-1, *[1] * (x.dim() - 1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_codes: Tensor, of_scale: Tensor) -> Tensor:
+        hat, inverse = ctx.saved_tensors
+        count = hat.shape[1]
+        found = signs(hat).mul_(of_scale.view(-1, 1) / count).add_(_rows(of_codes))
+        tilt = torch.linalg.vecdot(found, hat, dim=1).unsqueeze(1) / count
+        found -= found.mean(1, keepdim=True)
+        return _back(found.addcmul_(hat, -tilt).mul_(inverse), of_codes)
+
+
+def _rows(filters: Tensor) -> Tensor:
+    """A row per filter, in the order in which its weights lie where channels come last."""
+    return filters.movedim(1, -1).reshape(len(filters), -1)
+
+
+def _back(rows: Tensor, filters: Tensor) -> Tensor:
+    """Rows of :func:`_rows` in the shape of ``filters``."""
+    return rows.view(filters.movedim(1, -1).shape).movedim(-1, 1)

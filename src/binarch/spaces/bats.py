@@ -11,7 +11,17 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from binarch.errors import UserError
-from binarch.nn import Binarization, ChannelShuffle, ExactConv2d, PReLU, QuantConv2d, ShiftedPair, Zero, batch_norm
+from binarch.nn import (
+    Binarization,
+    ChannelShuffle,
+    ExactConv2d,
+    NormalisedConv,
+    PReLU,
+    QuantConv2d,
+    ShiftedPair,
+    Zero,
+    batch_norm,
+)
 from binarch.spaces.base import Space
 from binarch.spaces.parts import SpatialMean, pool
 
@@ -93,9 +103,8 @@ class Bats(Space):
         """BN, 1 x 1 convolution, PReLU, plus the input where the width stays; the shifted pair where halved."""
         if halve:
             return self._factorized_reduce(inputs, channels, search)
-        body = nn.Sequential(
-            batch_norm(inputs, search=search), self.binarization.conv(inputs, channels, 1), PReLU(channels)
-        )
+        norm = batch_norm(inputs, search=search)
+        body = NormalisedConv(norm, self.binarization.conv(inputs, channels, 1), PReLU(channels))
         return Residual(body) if inputs == channels else body
 
     def stem(self, channels: int, *, search: bool = False, halve: bool = False) -> nn.Module:
@@ -148,7 +157,8 @@ class Bats(Space):
             dilation=dilation,
             groups=self.groups,
         )
-        body = nn.Sequential(batch_norm(channels, search=search), conv, PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS))
+        norm, shuffle = batch_norm(channels, search=search), ChannelShuffle(SHUFFLE_GROUPS)
+        body = NormalisedConv(norm, conv, PReLU(channels), shuffle)
         return Residual(body) if stride == 1 else body
 
     def _asymmetric(self, channels: int, stride: int, search: bool) -> nn.Module:
