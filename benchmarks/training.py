@@ -4,7 +4,9 @@
 
 A step is forward, backward and the optimizer (AdamW for networks, alphas and weights of the first order for the
 supernet), images on the device. The straightforward form of a network is ``binarch.nn.plain`` in PyTorch's default
-memory format, that of a supernet the naive one, made straightforward too; both are tested equal to the quick form.
+memory format, that of a supernet the naive one, made straightforward too: float32, not compiled. Both are tested equal
+to the quick form, which may have another ``precision`` and be compiled, and whose grouped convolutions take the form
+that is quicker on a GPU.
 Contenders take turns within each round and ratios are taken within rounds, so that a machine that changes its speed
 changes it for all.
 
@@ -23,16 +25,19 @@ from pathlib import Path
 
 import torch
 import tyro
+from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional
 
 from binarch.models import NetworkConfig, find_architecture
 from binarch.models.costs import layer_macs
-from binarch.nn import Binarization, QuantLayer, plain
+from binarch.nn import Binarization, GroupedProduct, QuantLayer, plain, tune_
 from binarch.nn.plain import PlainConv2d
 from binarch.runs import environment, write_atomic
 from binarch.search import EdgeOperations, Supernet
 from binarch.spaces import Bats
+from binarch.training.config import Compile
+from binarch.training.device import Device, Precision, make_fabric
 
 
 @dataclass
@@ -54,7 +59,11 @@ class Benchmark:
     batch: int = 16
     rounds: int = 5
     threads: int = 2
-    device: str = "cpu"
+    device: Device = "cpu"
+    precision: Precision = "32"
+    """That of the quick form."""
+    compile: Compile = "no"
+    """Whether the quick form is compiled, and how."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,10 @@ def work(made: nn.Module, image_size: int) -> Work:
         nonlocal numbers
         numbers += output[0].numel()
 
-    makers = [m for m in made.modules() if isinstance(m, QuantLayer | PlainConv2d) or not list(m.children())]
+    whole = [m for m in made.modules() if isinstance(m, QuantLayer | PlainConv2d)]
+    inside = {part for module in whole for part in module.modules()}
+    leaves = [m for m in made.modules() if not list(m.children()) and not isinstance(m, GroupedProduct)]
+    makers = [*whole, *(leaf for leaf in leaves if leaf not in inside)]
     hooks = [module.register_forward_hook(count) for module in makers]
     macs = sum(layer_macs(made, image_size).values())
     for hook in hooks:
@@ -111,16 +123,21 @@ def finished(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def step(made: nn.Module, settings: Benchmark, layout: torch.memory_format) -> Callable[[], float]:
+def step(made: nn.Module, settings: Benchmark, *, quick: bool) -> Callable[[], float]:
     """A function that takes one step and returns its milliseconds per image."""
-    device = torch.device(settings.device)
+    layout = torch.channels_last if quick else torch.contiguous_format
+    fabric = make_fabric(settings.device, settings.precision if quick else "32")
+    device = fabric.device
     made.to(device, memory_format=layout)  # type: ignore[call-overload]
     side = settings.image_size
     images = torch.randn(settings.batch, 3, side, side, device=device).contiguous(memory_format=layout)
     labels = torch.randint(0, 10, (settings.batch,), device=device)
     searching = isinstance(made, Supernet)
     halves = (made.architecture_parameters(), made.weight_parameters()) if searching else (list(made.parameters()),)
-    optimizers = [torch.optim.AdamW(part, fused=True) for part in halves]
+    if quick and device.type == "cuda":
+        tune_(made, lambda network: _forward(network, images, fabric))
+    compiled = torch.compile(made, dynamic=False, mode=settings.compile) if quick and settings.compile != "no" else made
+    learner, *optimizers = fabric.setup(compiled, *(torch.optim.AdamW(part, fused=True) for part in halves))
 
     def take() -> float:
         started = finished(device)
@@ -128,11 +145,16 @@ def step(made: nn.Module, settings: Benchmark, layout: torch.memory_format) -> C
             if isinstance(made, Supernet):
                 made.learn(what)
             optimizer.zero_grad()
-            functional.cross_entropy(made(images), labels).backward()
+            fabric.backward(functional.cross_entropy(learner(images), labels))
             optimizer.step()
         return (finished(device) - started) / settings.batch * 1e3
 
     return take
+
+
+def _forward(network: nn.Module, images: torch.Tensor, fabric: Fabric) -> object:
+    with fabric.autocast():
+        return network(images)
 
 
 def limits(settings: Benchmark) -> tuple[float, float]:
@@ -174,7 +196,7 @@ def main(settings: Benchmark) -> None:
             quick = network(row, settings)
             slow = plain(quick)
             counted = work(quick, settings.image_size)
-        steps = step(quick, settings, torch.channels_last), step(slow, settings, torch.contiguous_format)
+        steps = step(quick, settings, quick=True), step(slow, settings, quick=False)
         for take in steps:
             take()
         times = [[take() for take in steps] for _ in range(settings.rounds)]
@@ -192,7 +214,8 @@ def main(settings: Benchmark) -> None:
         f"{settings.cells} cells, {settings.channels} channels, {settings.groups} groups; VGG-small of width "
         f"{settings.width}; supernet of {settings.search_cells} cells, {settings.search_channels} channels, "
         f"{settings.search_groups} groups; {settings.image_size} pixels, batches of {settings.batch}, "
-        f"{settings.rounds} rounds, {settings.threads} threads; {env['cpu']}, {env['cpu_capability']}, torch "
+        f"{settings.rounds} rounds, {settings.threads} threads; quick form: precision {settings.precision}, "
+        f"torch.compile {settings.compile}; {env['gpu'] or env['cpu']}, {env['cpu_capability']}, torch "
         f"{env['torch']}, {env['date'][:10]}. A large matrix product: {flops / 1e9:.0f} GFLOP/s; a copy: "
         f"{bandwidth / 1e9:.1f} GB/s."
     )

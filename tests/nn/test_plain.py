@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional
 
 from binarch.models import NetworkConfig
-from binarch.nn import PReLU, QuantConv2d, plain
+from binarch.nn import Binarization, PReLU, QuantConv2d, plain
 from binarch.spaces import find_genotype
+from binarch.spaces.bats import Bats
 
 
 def network(binarize: str, dtype: torch.dtype) -> nn.Module:
@@ -44,3 +45,30 @@ def test_outputs_and_gradients_are_those_of_the_straightforward_network(
         assert (gradients[name] is None) == (truth is None), name
         if truth is not None:
             assert (gradients[name] - truth).abs().max() <= error * largest, name
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("binarize", ["activations", "both"])
+@pytest.mark.parametrize("dtype, error", [(torch.float16, 1e-3), (torch.bfloat16, 2e-2)])
+def test_an_operation_in_half_precision_is_near_the_straightforward_one_in_single(
+    dtype: torch.dtype, error: float, binarize: str, device: str
+) -> None:
+    """Of whole networks this cannot be asked: a sum that is rounded otherwise turns a later sign round."""
+    torch.manual_seed(0)
+    quick = Bats(Binarization(binarize), 4).primitive("sep_conv_3x3", 16, 1).to(device)  # type: ignore[arg-type]
+    slow = plain(quick)
+    x, towards = torch.randn(2, 4, 16, 9, 9, device=device)
+    found = []
+    for made, autocast in ((quick, True), (slow, False)):
+        leaf = x.clone().requires_grad_()
+        with torch.autocast(device, dtype, enabled=autocast):
+            y = made(leaf)
+        (y.float() * towards).sum().backward()
+        found.append({"output": y.detach(), "input": leaf.grad} | {n: p.grad for n, p in made.named_parameters()})
+    for name, truth in found[1].items():
+        assert truth is not None
+        apart = (found[0][name] - truth).norm() / truth.norm()
+        assert apart < error, (name, float(apart))

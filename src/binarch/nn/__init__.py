@@ -4,6 +4,7 @@ from binarch.nn.binarization import Binarization, Binarize
 from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelBias, ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 from binarch.nn.exact_conv import ExactConv2d
+from binarch.nn.grouped import GroupedProduct, tune_
 from binarch.nn.modes import evaluating
 from binarch.nn.normalised_conv import NormalisedConv
 from binarch.nn.norms import NORMS, ShiftBatchNorm
@@ -27,6 +28,7 @@ __all__ = [
     "ChannelShuffle",
     "DropPath",
     "ExactConv2d",
+    "GroupedProduct",
     "NormalisedConv",
     "PReLU",
     "QuantConv2d",
@@ -50,5 +52,6 @@ __all__ = [
     "shifted",
     "split_phases",
     "stairs",
+    "tune_",
     "uneven",
 ]

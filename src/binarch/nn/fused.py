@@ -23,8 +23,11 @@ from binarch.nn.team import share
 
 
 def fits(x: Tensor) -> bool:
-    """Whether a map is one that these functions take: on a CPU, in float32, or under bfloat16's autocast."""
-    if x.device.type != "cpu" or x.dim() != 4 or not x.numel():
+    """Whether a map is one that these functions take: on a CPU, in float32, or under bfloat16's autocast.
+
+    What ``torch.compile`` looks at is left to it.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dim() != 4 or not x.numel():
         return False
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16 and x.dtype in (torch.float32, torch.bfloat16)
@@ -238,7 +241,7 @@ def _line(
 
 def _of_norm(
     sums: NDArray[np.float32], products: NDArray[np.float32], variance: NDArray[np.float32], pixels: int
-) -> tuple[NDArray[np.float32], ...]:
+) -> tuple[NDArray[Any], ...]:
     """Gradients of a norm's shifts and factors, and what its statistics take from each pixel's gradient."""
     deviation = np.sqrt(variance)
     beta, gamma = _total(sums), _total(products) / deviation

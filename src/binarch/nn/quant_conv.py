@@ -4,10 +4,10 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from binarch.errors import UserError
 from binarch.nn import winograd
+from binarch.nn.grouped import GroupedProduct
 from binarch.nn.phases import merge_phases, split_phases
 from binarch.nn.quant_layer import QuantLayer, uneven
 from binarch.quantizers import Correction, Free, LatentRule, Quantizer
@@ -44,6 +44,7 @@ class QuantConv2d(QuantLayer):
         kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.filter_shape = (out_channels, in_channels // groups, *kernel)
+        self.product = GroupedProduct(groups)
         self.weight = nn.Parameter(torch.empty(self.filter_shape) if latent is None else latent)
         self.scale = nn.Parameter(torch.ones(out_channels)) if output_scale else None
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
@@ -66,7 +67,8 @@ class QuantConv2d(QuantLayer):
             return self._dilated(x, weight)
         if self._is_quick(x, weight):
             return self._quickly(x, weight)
-        return functional.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+        convolved: Tensor = self.product(x, weight, self.stride, self.padding, self.dilation)
+        return convolved
 
     def _scaled_product(self, x: Tensor, weight: Tensor, factor: Tensor) -> Tensor:
         if self.is_binary and self._is_quick(x, weight):
@@ -91,10 +93,11 @@ class QuantConv2d(QuantLayer):
         """Convolve with dilation 2 through the map's phases (see ``phases``): the same sums, sooner."""
         padding = self._padding[0] // 2, self._padding[1] // 2
         if self.stride in (2, (2, 2)):
-            return functional.conv2d(x[..., ::2, ::2], weight, None, 1, padding, 1, self.groups)
+            even: Tensor = self.product(x[..., ::2, ::2], weight, 1, padding, 1)
+            return even
         phases = split_phases(x)
         if self.training and self.groups == 1 and winograd.fits(phases, weight):
             phases = self._quickly(phases, weight)
         else:
-            phases = functional.conv2d(phases, weight, None, 1, padding, 1, self.groups)
+            phases = self.product(phases, weight, 1, padding, 1)
         return merge_phases(phases, *x.shape[2:])

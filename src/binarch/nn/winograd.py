@@ -76,7 +76,7 @@ _back_to_products4, _back_to_products2 = make_transform(_powers(4)), make_transf
 def fits(x: Tensor, weight: Tensor) -> bool:
     """Whether :func:`convolve` can do it and is quicker than PyTorch: 3 x 3 or 5 x 5, many channels, on a CPU."""
     out, inputs, *kernel = weight.shape
-    if kernel not in ([3, 3], [5, 5]):
+    if kernel not in ([3, 3], [5, 5]) or torch.compiler.is_compiling():
         return False
     tile = SIDE + 1 - kernel[0]
     return (

@@ -154,8 +154,10 @@ class SearchConfig:
         require(bool(self.seed), "seed", self.seed, "at least one")
         require(len(set(self.seed)) == len(self.seed), "seed", self.seed, "each seed once")
         require(all(0 <= p < 1 for p in self.skip_dropout), "skip_dropout", self.skip_dropout, "from 0 to below 1")
-        if self.second_order and self.precision == "bf16":
-            raise UserError("precision: bf16 is too coarse for darts-second's finite differences; use 32 or auto")
+        if self.second_order and self.precision in ("bf16", "fp16"):
+            raise UserError(
+                f"precision: {self.precision} is too coarse for darts-second's finite differences; use 32 or auto"
+            )
         if self.strategy == "pdarts" and not self.keep:
             raise UserError("keep: pdarts goes in stages with fewer candidates each; give it, e.g. --keep 5 3")
         require(self.population >= 1, "population", self.population, "1 or more")

@@ -73,24 +73,33 @@ def _shuffle(maps: Tensor, shuffle_groups: int) -> Tensor:
 
 
 @final
-class Placement:
-    """Which of a source's edges carry a primitive (``slots``), and where it stands among each one's candidates."""
+class Placement(nn.Module):
+    """Which of a source's edges carry a primitive (``slots``), and where it stands among each one's candidates.
+
+    Both are kept on the device as well: an index that is made in each step makes the step wait for it.
+    """
+
+    slot_index: Tensor
+    column_index: Tensor
 
     def __init__(self, name: str, names: list[tuple[str, ...]]) -> None:
+        super().__init__()
         self.slots = [slot for slot, ops in enumerate(names) if name in ops]
         self.columns = [names[slot].index(name) for slot in self.slots]
         self.edges = len(names)
+        self.register_buffer("slot_index", torch.tensor(self.slots, dtype=torch.long), persistent=False)
+        self.register_buffer("column_index", torch.tensor(self.columns, dtype=torch.long), persistent=False)
 
     def share(self, weights: Tensor) -> Tensor:
         """The primitive's mixture weights, one per edge that carries it, out of (edges, candidates)."""
-        return weights[self.slots, self.columns]
+        return weights[self.slot_index, self.column_index]
 
     def spread(self, maps: Tensor) -> Tensor:
         """Place the carrying edges' maps, stacked along dimension 1, among zeros for the other edges."""
         if len(self.slots) == self.edges:
             return maps
         everywhere = maps.new_zeros((maps.shape[0], self.edges, *maps.shape[2:]))
-        return everywhere.index_copy(1, torch.tensor(self.slots, device=maps.device), maps)
+        return everywhere.index_copy(1, self.slot_index, maps)
 
 
 @final
@@ -191,6 +200,8 @@ class FastCell(nn.Module):
         edge_modules = [[*edge.operations, *([edge.auxiliary_skip] if extra else [])] for edge in mixed]
         self.edges = [[e for e, (start, _) in enumerate(ends) if start == source] for source in range(self.nodes + 1)]
         self.fans, self.direct = nn.ModuleList(), nn.ModuleList()
+        self.order: Tensor
+        self.register_buffer("order", torch.tensor([edge for edges in self.edges for edge in edges]), persistent=False)
         self.strides = [cell.strides[edges[0]] for edges in self.edges]
         for stride, edges in zip(self.strides, self.edges, strict=True):
             names = [(*cell.operations.names[edge], *extra) for edge in edges]
@@ -206,8 +217,9 @@ class FastCell(nn.Module):
         of_edges = weights.sum(1)
         if self.auxiliary_skip:
             weights = torch.cat([weights, auxiliary * of_edges.unsqueeze(1)], 1)
-        for source, edges in enumerate(self.edges):
-            x, own = states[source], weights[edges]
+        leaving = weights[self.order].split([len(edges) for edges in self.edges])
+        for source, (edges, own) in enumerate(zip(self.edges, leaving, strict=True)):
+            x = states[source]
             first = max(source - 1, 0)
             if self.partial > 1:
                 x, rest = split_channels(x, self.partial)

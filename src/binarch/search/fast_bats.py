@@ -17,9 +17,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from binarch.nn import QuantConv2d, batch_norm, merge_phases, prelu, shifted, split_phases
+from binarch.nn import GroupedProduct, QuantConv2d, batch_norm, merge_phases, prelu, shifted, split_phases
 from binarch.search.auxiliary_skip import AUXILIARY_SKIP
 from binarch.search.fast import Carried, Fan, FastCell, Placement, add
 from binarch.search.naive import NaiveCell
@@ -68,6 +67,7 @@ class _StackedConv(nn.Module):
         assert isinstance(first.padding, int)
         self.padding = first.padding // 2 if self.dilated else first.padding
         self.groups, self.edges = first.groups, len(convs)
+        self.product = GroupedProduct(first.groups)
         self.weight_quantizer = first.weight_quantizer
         self.weight = _stack([conv.weight for conv in convs], self.groups)
         scales = [conv.scale for conv in convs if conv.scale is not None]
@@ -87,7 +87,8 @@ class _StackedConv(nn.Module):
         return maps if weights_learn or not factor.requires_grad else _Shared.apply(maps, factor)
 
     def _convolve(self, code: Tensor, filters: Tensor) -> Tensor:
-        return functional.conv2d(code, filters, None, self.stride, self.padding, 1, self.groups)
+        maps: Tensor = self.product(code, filters, self.stride, self.padding, 1)
+        return maps
 
 
 def _stack(tensors: Sequence[Tensor], groups: int) -> nn.Parameter:

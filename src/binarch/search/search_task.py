@@ -184,10 +184,11 @@ class SearchTask(Task):
         self.sgd.zero_grad()
         self.fabric.backward(loss)
         self._sum_gradients(self.weights, self.weight_batches)
-        nn.utils.clip_grad_norm_(self.weights, self.config.clip)
+        self.fabric.clip_gradients(self.network, self.sgd, max_norm=self.config.clip, error_if_nonfinite=False)
         self.sgd.step()
         correct = (logits.detach().argmax(1) == y).sum()
-        return torch.stack([loss.detach().double() * len(y), correct.double(), correct.new_tensor(len(y)).double()])
+        total = loss.detach().double()
+        return torch.stack([total * len(y), correct.double(), torch.full_like(total, len(y))])
 
     def genotype(self) -> Genotype:
         """What the current mixture derives to."""
@@ -257,7 +258,8 @@ class SearchTask(Task):
     def state(self) -> dict[str, Any]:
         """Weights, alphas and both optimizers."""
         return {
-            "supernet": self.supernet.state_dict(), "sgd": self.sgd.state_dict(), "adam": self.adam.state_dict()
+            "supernet": self.supernet.state_dict(), "sgd": self.sgd.state_dict(), "adam": self.adam.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -265,6 +267,7 @@ class SearchTask(Task):
         self.supernet.load_state_dict(state["supernet"])
         self.sgd.load_state_dict(state["sgd"])
         self.adam.load_state_dict(state["adam"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
 
     def carry(self) -> dict[str, list[list[str]]]:
         """The candidates that survive this stage."""

@@ -28,6 +28,10 @@ def _stage_name(kind: "StageKind", bits: tuple[int, int]) -> str:
 StageKind = Literal["none", "activations", "both", "mine"]
 
 
+#: What ``torch.compile`` does; see its ``mode``.
+Compile = Literal["no", "default", "reduce-overhead"]
+
+
 #: As ``teacher``: the network that the stage before left.
 PREVIOUS = "previous-stage"
 
@@ -103,6 +107,8 @@ class TrainConfig:
     precision: Precision = "auto"
     device: Device = "auto"
     """Number format of the computation, and where."""
+    compile: Compile = "no"
+    """Let torch.compile make one program of the network, in minutes; reduce-overhead: with CUDA graphs."""
     seed: int = 0
     """Seed of everything random."""
 

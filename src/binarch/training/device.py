@@ -1,6 +1,6 @@
 """Where and in which precision a run computes: Lightning Fabric for the one device of a process."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -9,7 +9,8 @@ from binarch.errors import UserError
 from binarch.ranks import ALONE, Ranks
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "32", "bf16"]
+Precision = Literal["auto", "32", "bf16", "fp16"]
+_FABRIC: Final = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> Fabric:
@@ -17,11 +18,15 @@ def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> F
 
     ``auto`` takes the GPU where there is one. In ``auto`` precision a GPU computes in bfloat16 with float32 weights,
     a CPU in float32 (bfloat16 pays only on processors with AVX512-BF16 or AMX: ask for it there). bfloat16 holds
-    integers exactly up to 256 only, so sums of +-1 over larger receptive fields are rounded in training.
+    integers exactly up to 256 only, so larger sums of +-1 are rounded in training, by 1 part in 256 at most; fp16 holds
+    them up to 2048, and rounds all else to 1 part in 2048, but its gradients must be scaled (Fabric's scaler does) lest
+    small ones vanish. Weights, optimizer, statistics and losses are float32 in both.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: this machine or this build of torch has no GPU; use --device cpu or auto")
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise UserError("--precision fp16: is for GPUs only; use --precision bf16 or 32")
     if precision == "auto":
         precision = "bf16" if accelerator == "cuda" else "32"
     devices: int | list[int] = 1
@@ -32,6 +37,4 @@ def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> F
                 f"{torch.cuda.device_count()}; start as many ranks, or give --device cpu"
             )
         devices = [ranks.local]
-    return Fabric(
-        accelerator=accelerator, devices=devices, precision="bf16-mixed" if precision == "bf16" else "32-true"
-    )
+    return Fabric(accelerator=accelerator, devices=devices, precision=_FABRIC[precision])  # type: ignore[arg-type]
