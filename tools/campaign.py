@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, final
 
 import tyro
-from jobs import Job, campaign
+from jobs import Job, Scale, campaign
 from pieces import Pieces
 from plan import LOG, Plan
 
@@ -166,6 +166,8 @@ class Run:
     """Folder of CIFAR-10."""
     out: Path
     """Folder of all runs."""
+    scale: Scale = "paper"
+    """The paper's runs, days of a GPU; or what two cores can do in hours (cpu)."""
     minutes: float = 9.0
     """Length of the slice, saving included."""
     cifar100: Path | None = None
@@ -178,6 +180,8 @@ class Tell:
 
     out: Path
     """Folder of all runs."""
+    scale: Scale = "paper"
+    """Which campaign's."""
 
 
 @dataclass
@@ -201,7 +205,7 @@ def main(args: Run | Tell | Join) -> None:
     if isinstance(args, Tell | Join) and not args.out.is_dir():
         raise UserError(f"--out {args.out}: no such folder; give the folder of a campaign")
     if isinstance(args, Tell):
-        Plan(campaign(), args.out, {"cifar10"}).write()
+        Plan(campaign(args.scale), args.out, {"cifar10"}).write()
     elif isinstance(args, Join):
         Pieces(args.out, LARGEST).join()
     else:
@@ -212,7 +216,7 @@ def main(args: Run | Tell | Join) -> None:
                 raise UserError(f"{flag} {folder}: no such file or folder; give a local copy of the images")
         images = {"cifar10": args.data, "cifar100": args.cifar100}
         there = {name: path for name, path in images.items() if path is not None}
-        Slice(campaign(), args.out, images=there, stop=until(args.minutes)).work()
+        Slice(campaign(args.scale), args.out, images=there, stop=until(args.minutes)).work()
 
 
 if __name__ == "__main__":
