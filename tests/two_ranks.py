@@ -27,8 +27,8 @@ from binarch.search.supernet import Supernet
 from binarch.spaces import PUBLISHED
 from binarch.training import Display, Interrupted, Task, TrainConfig, train
 from binarch.training.device import make_fabric
-from binarch.training.fit import _TrainTask
 from binarch.training.recalibrate import recalibrate
+from binarch.training.train_task import TrainTask
 
 #: 17 images a batch: parts of 8 and 9. Two steps an epoch.
 SEARCH = SearchConfig(
@@ -96,7 +96,7 @@ def train_task(ranks: Ranks, dataset: Dataset) -> tuple[Task, nn.Module]:
     config = replace(TRAIN, network=network, binarize=("none",), drop_path=0.0, optimizer="sgd", clip=0.5)
     parts = (dataset.train, dataset.train.subset(torch.arange(0)))
     fabric = make_fabric("cpu", "32", ranks)
-    task = _TrainTask(config, 0, PUBLISHED["darts-v2"].genotype, dataset, parts, fabric, ranks, None)
+    task = TrainTask(config, 0, PUBLISHED["darts-v2"].genotype, dataset, parts, fabric, ranks, None)
     return task, task.plain
 
 

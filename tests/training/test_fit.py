@@ -1,5 +1,6 @@
 """Whole trainings at toy size."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +159,27 @@ def test_bfloat16_trains(digits: Dataset, tmp_path: Path) -> None:
     config = replace(TINY, precision="bf16", epochs=(1,))
     train(published("pdarts"), config, digits, RunFolder(tmp_path), quiet())
     assert torch.isfinite(torch.tensor([row["train_loss"] for row in RunFolder(tmp_path).metrics()])).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes it")
+def test_fp16_is_for_gpus(digits: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--precision fp16: is for GPUs only"):
+        train(published("pdarts"), replace(TINY, precision="fp16"), digits, RunFolder(tmp_path / "run"), quiet())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+@pytest.mark.slow
+def test_a_compiled_training_learns_the_same(digits: Dataset, tmp_path: Path) -> None:
+    config = replace(TINY, data=DataConfig(limit=80, image_size=8), network=NetworkConfig(width=4))
+    found = []
+    for name, how in (("eager", "no"), ("compiled", "default")):
+        own = replace(config, compile=how)
+        found.append(train("vgg-small", own, digits, RunFolder(tmp_path / name), quiet()))
+    assert found[1]["train_accuracy"] == pytest.approx(found[0]["train_accuracy"], abs=0.05)
+    assert set(load_file(tmp_path / "compiled" / "network.safetensors")) == set(
+        load_file(tmp_path / "eager" / "network.safetensors")
+    )
 
 
 def test_evaluation_elsewhere_normalises_as_in_training(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from binarch.ranks import ALONE
 from binarch.runs import RunFolder
 from binarch.training import Display, TrainConfig, evaluate, load_network, train
 from binarch.training.device import make_fabric
-from binarch.training.fit import _TrainTask
 from binarch.training.loss import distillation
 from binarch.training.teacher import load_teacher
+from binarch.training.train_task import TrainTask
 
 PLAIN = TrainConfig(
     data=DataConfig(limit=80, image_size=8), network=NetworkConfig(width=4), epochs=(1,), learning_rate=(5e-3,),
@@ -72,7 +72,7 @@ def test_the_loss_of_a_step_is_the_mixture(taught: Path, digits: Dataset) -> Non
     sums = []
     for share, teaches in ((0.3, teacher), (1.0, teacher), (0.3, None)):
         config = replace(PLAIN, teacher=str(taught), teacher_weight=share, binarize=("both",))
-        task = _TrainTask(config, 0, "vgg-small", digits, parts, fabric, ALONE, None, teaches)
+        task = TrainTask(config, 0, "vgg-small", digits, parts, fabric, ALONE, None, teaches)
         sums.append(float(task.step(0, 0)[0]))
     mixed, told, labels = sums
     assert mixed == pytest.approx(0.7 * labels + 0.3 * told, rel=1e-5)
