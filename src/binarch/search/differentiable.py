@@ -5,10 +5,9 @@ that survived (P-DARTS). Any of the strategies takes the repairs of DARTS, one o
 ``auxiliary_skip``, ``beta_decay``.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from binarch.data import Dataset, Images, split
 from binarch.runs import RunFolder
@@ -21,8 +20,11 @@ from binarch.training.device import make_fabric
 from binarch.training.display import Display
 from binarch.training.loop import Loop
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-def halves(dataset: Dataset, fabric: Fabric) -> tuple[Images, Images]:
+
+def halves(dataset: Dataset, fabric: "Fabric") -> tuple[Images, Images]:
     """The training images in two class-balanced halves, on the device: for the weights, and for the alphas.
 
     All seeds and the ranking share the halves, so every seed is judged alike: by the half that its alphas have seen and

@@ -5,10 +5,9 @@ Per step: one batch of the validation half moves the alphas down the gradient of
 moves the weights (SGD).
 """
 
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +25,9 @@ from binarch.spaces import Genotype, Space
 from binarch.training.evaluate import evaluate
 from binarch.training.loop import Task
 from binarch.training.schedule import cosine
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 #: Where the cosine of the weights' rate ends (DARTS).
 FINAL_LEARNING_RATE = 0.001
@@ -46,7 +48,7 @@ class SearchTask(Task):
         index: int,
         dataset: Dataset,
         halves: tuple[Images, Images],
-        fabric: Fabric,
+        fabric: "Fabric",
         folder: RunFolder,
         names: dict[str, list[list[str]]] | None,
     ) -> None:

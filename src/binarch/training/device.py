@@ -1,19 +1,21 @@
 """Where and in which precision a run computes: Lightning Fabric for the one device of a process."""
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import torch
-from lightning_fabric import Fabric
 
 from binarch.errors import UserError
 from binarch.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32", "bf16", "fp16"]
 _FABRIC: Final = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> Fabric:
+def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> "Fabric":
     """One device, ready; of several ranks on one machine each takes the GPU of its local number.
 
     ``auto`` takes the GPU where there is one. In ``auto`` precision a GPU computes in bfloat16 with float32 weights,
@@ -37,4 +39,6 @@ def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> F
                 f"{torch.cuda.device_count()}; start as many ranks, or give --device cpu"
             )
         devices = [ranks.local]
+    from lightning_fabric import Fabric  # seconds, which verbs that train nothing need not wait for
+
     return Fabric(accelerator=accelerator, devices=devices, precision=_FABRIC[precision])  # type: ignore[arg-type]

@@ -1,9 +1,8 @@
 """Training a network, in stages."""
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning_fabric import Fabric
 from safetensors.torch import save
 
 from binarch.data import Dataset, split
@@ -19,6 +18,9 @@ from binarch.training.loop import Loop, Task
 from binarch.training.mining_task import MiningTask
 from binarch.training.teacher import Teacher, fingerprint, load_teacher
 from binarch.training.train_task import TrainTask
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def train(
@@ -82,7 +84,7 @@ def train(
     return _finish(task, dataset, folder, display, test=test)
 
 
-def _teacher_of(config: TrainConfig, fabric: Fabric, dataset: Dataset, ranks: Ranks) -> Teacher | None:
+def _teacher_of(config: TrainConfig, fabric: "Fabric", dataset: Dataset, ranks: Ranks) -> Teacher | None:
     """The finished training that teaches all stages, if there is one."""
     if config.teacher in (None, PREVIOUS):
         return None

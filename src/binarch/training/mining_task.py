@@ -1,9 +1,8 @@
 """The stage between two others in which interactions are looked for."""
 
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from binarch.data import Batches, Dataset, Images, derive_seed
@@ -14,6 +13,9 @@ from binarch.training.loop import Task
 from binarch.training.mining import Miner
 from binarch.training.stage import copy_of, judge, record
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 @final
 class MiningTask(Task):
@@ -21,7 +23,7 @@ class MiningTask(Task):
 
     def __init__(
         self, config: TrainConfig, index: int, arch: Architecture, dataset: Dataset, parts: tuple[Images, Images],
-        fabric: Fabric, ranks: Ranks, weights: dict[str, Tensor],
+        fabric: "Fabric", ranks: Ranks, weights: dict[str, Tensor],
     ) -> None:  # fmt: skip
         self.ranks = ranks
         self.index, self.title, self.epochs = index, config.stages[index].name, config.stages[index].epochs

@@ -2,16 +2,18 @@
 
 import hashlib
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from binarch.data import Channels, Dataset
 from binarch.errors import UserError
 from binarch.runs import RunFolder
 from binarch.training.trained import load_network
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @final
@@ -22,7 +24,7 @@ class Teacher:
     trained with another ``mean`` and ``std`` sees them as it is used to.
     """
 
-    def __init__(self, network: nn.Module, fabric: Fabric, dataset: Dataset, mean: Channels, std: Channels) -> None:
+    def __init__(self, network: nn.Module, fabric: "Fabric", dataset: Dataset, mean: Channels, std: Channels) -> None:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = fabric.setup_module(network.requires_grad_(False)).eval()
         there, here = (torch.tensor(pair, dtype=torch.float64) for pair in ((mean, std), (dataset.mean, dataset.std)))
@@ -35,7 +37,7 @@ class Teacher:
         return self.network(x * self.scale + self.shift)
 
 
-def load_teacher(name: str, fabric: Fabric, dataset: Dataset) -> Teacher:
+def load_teacher(name: str, fabric: "Fabric", dataset: Dataset) -> Teacher:
     """The network of the finished training in folder ``name``; every rank reads it.
 
     One of other classes, or of another image size, is a :class:`UserError`.

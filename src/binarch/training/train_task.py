@@ -1,9 +1,8 @@
 """One stage of a training: a network learns."""
 
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batches
@@ -22,6 +21,9 @@ from binarch.training.shift_adamax import ShiftAdaMax
 from binarch.training.stage import copy_of, judge, record
 from binarch.training.teacher import Teacher
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 @final
 class TrainTask(Task):
@@ -34,7 +36,7 @@ class TrainTask(Task):
         arch: Architecture,
         dataset: Dataset,
         parts: tuple[Images, Images],
-        fabric: Fabric,
+        fabric: "Fabric",
         ranks: Ranks,
         weights: dict[str, Tensor] | None,
         teacher: Teacher | None = None,
