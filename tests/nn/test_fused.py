@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from binarch.models.reactnet import ReActBlock
-from binarch.nn import Binarization, ChannelShuffle, NormalisedConv, PReLU, binarize_, fused
+from binarch.nn import Binarization, Chain, ChannelShuffle, PReLU, binarize_, fused
 
 SHAPE = 3, 16, 9, 7
 
@@ -19,9 +19,10 @@ def _moved(module: nn.Module) -> nn.Module:
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _normalised_conv(binarize: str, *, shuffled: bool = True) -> nn.Module:
+def _operation(binarize: str, *, shuffled: bool = True) -> nn.Module:
     convolution = Binarization(binarize).conv(16, 16, 3, padding=1, groups=4)
-    return _moved(NormalisedConv(nn.BatchNorm2d(16), convolution, PReLU(16), ChannelShuffle(4) if shuffled else None))
+    shuffle = ChannelShuffle(4) if shuffled else nn.Identity()
+    return _moved(Chain(nn.BatchNorm2d(16), convolution, PReLU(16), shuffle))
 
 
 def _block(scheme: str, inputs: int, *, pool: bool) -> nn.Module:
@@ -31,9 +32,9 @@ def _block(scheme: str, inputs: int, *, pool: bool) -> nn.Module:
 
 
 BLOCKS = {
-    "operation, binary": lambda: _normalised_conv("both"),
-    "operation, binary activations": lambda: _normalised_conv("activations"),
-    "operation without shuffle": lambda: _normalised_conv("both", shuffled=False),
+    "operation, binary": lambda: _operation("both"),
+    "operation, binary activations": lambda: _operation("activations"),
+    "operation without shuffle": lambda: _operation("both", shuffled=False),
     "block": lambda: _block("standardised", 16, pool=False),
     "block, straight-through sign": lambda: _block("bats", 16, pool=False),
     "block, wider and pooled": lambda: _block("standardised", 8, pool=True),

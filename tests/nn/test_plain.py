@@ -52,11 +52,14 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("binarize", ["activations", "both"])
-@pytest.mark.parametrize("dtype, error", [(torch.float16, 1e-3), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("dtype, error", [(torch.float16, 1e-3), (torch.bfloat16, 5e-2)])
 def test_an_operation_in_half_precision_is_near_the_straightforward_one_in_single(
     dtype: torch.dtype, error: float, binarize: str, device: str
 ) -> None:
-    """Of whole networks this cannot be asked: a sum that is rounded otherwise turns a later sign round."""
+    """Of whole networks this cannot be asked: a sum that is rounded otherwise turns a later sign round.
+
+    So may even PReLU's bend, a sum near 0 in bfloat16: a few gradients are others then, hence 5e-2.
+    """
     torch.manual_seed(0)
     quick = Bats(Binarization(binarize), 4).primitive("sep_conv_3x3", 16, 1).to(device)  # type: ignore[arg-type]
     slow = plain(quick)

@@ -20,11 +20,11 @@ from binarch.errors import UserError
 from binarch.models import CellNetwork
 from binarch.models.cell_network import CellModule
 from binarch.nn import (
+    Chain,
     ChannelBias,
     ChannelShuffle,
     DropPath,
     ExactConv2d,
-    NormalisedConv,
     PReLU,
     QuantConv2d,
     QuantLinear,
@@ -109,7 +109,7 @@ register = _lower.register
 
 
 @register(nn.Sequential)
-@register(NormalisedConv)
+@register(Chain)
 def _(module: nn.Sequential, builder: Builder, x: int) -> int:
     for part in module:
         x = lower(part, builder, x)

@@ -2,9 +2,10 @@
 
 from typing import final
 
-from torch import nn
+from torch import Tensor, nn
 
 from binarch.errors import UserError
+from binarch.nn import through
 
 
 @final
@@ -51,3 +52,7 @@ class VggSmall(nn.Sequential):
         if hidden:
             layers.append(nn.BatchNorm1d(classes))
         super().__init__(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify images."""
+        return through(self, images)

@@ -3,10 +3,10 @@
 from binarch.nn.binarization import Binarization, Binarize
 from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelBias, ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
+from binarch.nn.chain import Chain, through
 from binarch.nn.exact_conv import ExactConv2d
 from binarch.nn.grouped import GroupedProduct, tune_
 from binarch.nn.modes import evaluating
-from binarch.nn.normalised_conv import NormalisedConv
 from binarch.nn.norms import NORMS, ShiftBatchNorm
 from binarch.nn.optimization import parameter_groups, settle
 from binarch.nn.phases import merge_phases, split_phases
@@ -23,13 +23,13 @@ __all__ = [
     "SCHEMES",
     "Binarization",
     "Binarize",
+    "Chain",
     "Changes",
     "ChannelBias",
     "ChannelShuffle",
     "DropPath",
     "ExactConv2d",
     "GroupedProduct",
-    "NormalisedConv",
     "PReLU",
     "QuantConv2d",
     "QuantLayer",
@@ -52,6 +52,7 @@ __all__ = [
     "shifted",
     "split_phases",
     "stairs",
+    "through",
     "tune_",
     "uneven",
 ]

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from binarch.errors import UserError
 from binarch.nn import (
     Binarization,
+    Chain,
     ChannelShuffle,
     ExactConv2d,
-    NormalisedConv,
     PReLU,
     QuantConv2d,
     ShiftedPair,
@@ -103,8 +103,7 @@ class Bats(Space):
         """BN, 1 x 1 convolution, PReLU, plus the input where the width stays; the shifted pair where halved."""
         if halve:
             return self._factorized_reduce(inputs, channels, search)
-        norm = batch_norm(inputs, search=search)
-        body = NormalisedConv(norm, self.binarization.conv(inputs, channels, 1), PReLU(channels))
+        body = Chain(batch_norm(inputs, search=search), self.binarization.conv(inputs, channels, 1), PReLU(channels))
         return Residual(body) if inputs == channels else body
 
     def stem(self, channels: int, *, search: bool = False, halve: bool = False) -> nn.Module:
@@ -157,15 +156,14 @@ class Bats(Space):
             dilation=dilation,
             groups=self.groups,
         )
-        norm, shuffle = batch_norm(channels, search=search), ChannelShuffle(SHUFFLE_GROUPS)
-        body = NormalisedConv(norm, conv, PReLU(channels), shuffle)
+        body = Chain(batch_norm(channels, search=search), conv, PReLU(channels), ChannelShuffle(SHUFFLE_GROUPS))
         return Residual(body) if stride == 1 else body
 
     def _asymmetric(self, channels: int, stride: int, search: bool) -> nn.Module:
         def conv(kernel: tuple[int, int], strides: tuple[int, int], padding: tuple[int, int]) -> QuantConv2d:
             return self.binarization.conv(channels, channels, kernel, stride=strides, padding=padding)
 
-        body = nn.Sequential(
+        body = Chain(
             batch_norm(channels, search=search),
             conv((1, 7), (1, stride), (0, 3)),
             PReLU(channels),
