@@ -159,7 +159,7 @@ def _forward(network: nn.Module, images: torch.Tensor, fabric: Fabric) -> object
 
 def limits(settings: Benchmark) -> tuple[float, float]:
     """FLOP per second of a large product, bytes per second of a copy: the best of five."""
-    device = torch.device(settings.device)
+    device = make_fabric(settings.device, "32").device
     side = 1536 if device.type == "cpu" else 8192
     a, b = torch.randn(2, side, side, device=device)
     source = torch.randn(1 << (25 if device.type == "cpu" else 28), device=device)

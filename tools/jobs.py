@@ -88,13 +88,13 @@ def _table1() -> list[Job]:
     ]  # fmt: skip
 
 
-def _two_cores(name: str, goal: str, flags: str, published: float | None = None) -> Job:
+def _two_cores(name: str, goal: str, flags: str) -> Job:
     """A training that takes hours of two cores with bfloat16: the recipe that results/log.md came to."""
     common = (
         "--binarize both --precision bf16 --batch-size 128 --schedule linear --label-smoothing 0.1 --flip alternating "
         "--crop-fill reflect --crop-padding 3 --validation 0.02 --seed 0"
     )
-    return _run(name, goal, "train", f"{flags} {common}", published=published)
+    return _run(name, goal, "train", f"{flags} {common}")
 
 
 def _cpu() -> tuple[Job, ...]:

@@ -91,7 +91,7 @@ def test_what_nobody_asks_for_is_not_computed() -> None:
     torch.testing.assert_close(x.grad, expected, rtol=1e-5, atol=1e-3)
 
 
-def test_no_number_depends_on_the_threads() -> None:
+def test_no_output_depends_on_the_threads() -> None:
     x, weight, factor = case(SHAPES[4], integers=True)
     threads, found = torch.get_num_threads(), []
     try:

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from binarch.errors import UserError
 from binarch.models.resnet import conv3x3, head
 from binarch.nn import ChannelBias, PReLU, QuantConv2d, fused
 from binarch.quantizers import PolynomialSign
@@ -22,6 +23,8 @@ class ReActBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, pool: bool) -> None:
         super().__init__()
+        if outputs % inputs:
+            raise UserError(f"outputs: {outputs} is no multiple of {inputs} inputs, which the shortcut repeats")
         convolution = conv3x3(inputs, outputs)
         nn.init.kaiming_normal_(convolution.weight)
         self.pool = nn.MaxPool2d(2) if pool else nn.Identity()

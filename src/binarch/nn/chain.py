@@ -26,7 +26,7 @@ def through(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
 
     In training on a CPU a batch norm before a convolution that takes signs, and a PReLU, with the channel shuffle that
     may follow it, are computed in few passes over memory (see ``fused``). Outputs, gradients and running statistics are
-    those of the modules up to rounding.
+    those of the modules up to rounding; hooks on the single modules do not hear of it.
     """
     parts: list[Any] = [module for module in modules if not isinstance(module, nn.Identity)]
     while parts:

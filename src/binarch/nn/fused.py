@@ -25,9 +25,9 @@ from binarch.nn.team import share
 def fits(x: Tensor) -> bool:
     """Whether a map is one that these functions take: on a CPU, in float32, or under bfloat16's autocast.
 
-    What ``torch.compile`` looks at is left to it.
+    What ``torch.compile`` looks at is left to it; one pixel a channel has no variance, as the norm will say.
     """
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dim() != 4 or not x.numel():
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dim() != 4 or x.numel() <= x.shape[1]:
         return False
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16 and x.dtype in (torch.float32, torch.bfloat16)
@@ -36,7 +36,8 @@ def fits(x: Tensor) -> bool:
 
 def counts_batches(norm: nn.Module) -> bool:
     """Whether a norm is a batch norm as it comes, in training: with factors, shifts and running statistics."""
-    return type(norm) is nn.BatchNorm2d and norm.training and norm.affine and norm.track_running_stats
+    plain = type(norm) is nn.BatchNorm2d and norm.training and norm.affine and norm.track_running_stats
+    return plain and norm.weight.dtype == torch.float32
 
 
 def normalised_signs(x: Tensor, norm: nn.BatchNorm2d, *, polynomial: bool) -> Tensor:
@@ -46,6 +47,7 @@ def normalised_signs(x: Tensor, norm: nn.BatchNorm2d, *, polynomial: bool) -> Te
     and through the norm exactly. Stands for ``nn.BatchNorm2d`` and :class:`~binarch.quantizers.Sign` or
     :class:`~binarch.quantizers.PolynomialSign`.
     """
+    _check(x, norm.weight, norm.bias)
     signs, mean, variance = _NormalisedSigns.apply(x, norm.weight, norm.bias, norm.eps, polynomial, _signs_type())
     _move_on(norm, mean, variance, x.numel() // x.shape[1])
     found: Tensor = signs
@@ -54,22 +56,34 @@ def normalised_signs(x: Tensor, norm: nn.BatchNorm2d, *, polynomial: bool) -> Te
 
 def shuffled_prelu(x: Tensor, slope: Tensor, groups: int) -> Tensor:
     """PReLU, then a shuffle: :class:`~binarch.nn.PReLU` and :class:`~binarch.nn.ChannelShuffle`."""
+    _check(x, slope)
     found: Tensor = _ShuffledPReLU.apply(x, slope, groups)
     return found
 
 
 def biased_signs(x: Tensor, bias: Tensor, *, polynomial: bool) -> Tensor:
     """The signs of ``x + bias``. Stands for :class:`~binarch.nn.ChannelBias` and a sign."""
+    _check(x, bias)
     found: Tensor = _BiasedSigns.apply(x, bias, polynomial, _signs_type())
     return found
 
 
 def normalised_sum_prelu(x: Tensor, norm: nn.BatchNorm2d, shortcut: Tensor, slope: Tensor) -> Tensor:
     """PReLU(norm(x) + shortcut). Stands for ``nn.BatchNorm2d``, a sum and :class:`~binarch.nn.PReLU`."""
+    _check(x, norm.weight, norm.bias, slope)
+    if x.shape != shortcut.shape:
+        raise ValueError(f"shortcut of {tuple(shortcut.shape)} for a map of {tuple(x.shape)}")
     found, mean, variance = _NormalisedSumPReLU.apply(x, norm.weight, norm.bias, norm.eps, shortcut, slope)
     _move_on(norm, mean, variance, x.numel() // x.shape[1])
     activated: Tensor = found
     return activated
+
+
+def _check(x: Tensor, *of_channels: Tensor) -> None:
+    """The loops look at no bounds."""
+    for values in of_channels:
+        if values.shape != x.shape[1:2]:
+            raise ValueError(f"{tuple(values.shape)} numbers for {x.shape[1]} channels")
 
 
 def _signs_type() -> torch.dtype:

@@ -21,11 +21,12 @@ def share(work: Callable[..., Any], count: int, *arguments: Any) -> None:
 
     ``work`` must not hold Python's lock, and no part may write where another one reads or writes.
     """
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
+    threads = torch.get_num_threads()
+    parts = min(threads, count)
+    if parts <= 1:
         work(*arguments, 0, count)
         return
-    ends = [count * part // threads for part in range(threads + 1)]
+    ends = [count * part // parts for part in range(parts + 1)]
     own, pool = partial(work, *arguments), _pool(threads, os.getpid())
     for done in [pool.submit(own, first, last) for first, last in pairwise(ends)]:
         done.result()

@@ -35,11 +35,13 @@ from binarch.nn.tiles import LANES, make_transform
 
 Maps: TypeAlias = NDArray[np.float32]
 
+#: Digest of tiles.py, whose code is compiled into these loops: Numba's cache looks at this file only (a test compares).
+VECTOR_CODE = "bc1f396c6b1ac8de"
 #: Side of a tile of the input.
 SIDE = 6
 #: Tiles that a thread works on at once: few enough for the cache, enough for quick matrix products.
 AT_ONCE = 128
-#: Channels from which on it is worth the transforms.
+#: Channels from which on it is worth the transforms with AVX2; with AVX-512 it is 96 (results/log.md).
 FEWEST = 64
 #: Inputs of a filter up to which float32 tells integer sums apart, with room to spare: the largest error found is 0.03.
 MOST = 9 * 1024
@@ -173,7 +175,8 @@ def _portions(x: Maps, y: Maps, tile: int) -> Iterator[tuple[slice, Maps, Maps]]
     The room is the same for all portions: fresh memory is slow.
     """
     each = x.shape[1] * x.shape[2] // tile**2
-    step = max(1, AT_ONCE * torch.get_num_threads() // each)
+    threads = torch.get_num_threads()
+    step = max(threads, AT_ONCE * threads // each)
     channels = x.shape[3], y.shape[3]
     rooms = [np.empty(SIDE**2 * min(step, len(x)) * each * c, np.float32) for c in channels]
     for start in range(0, len(x), step):

@@ -13,27 +13,16 @@ from binarch.quantizers.straight_through import mean_magnitude, signs, straight_
 EPSILON = 1e-10
 
 
-def standardised(filters: Tensor) -> Tensor:
-    r"""Filters (out, ...) with mean 0 and variance 1 each (Qiao et al., 2019).
-
-    :math:`\hat w = (w - \operatorname{mean} w) / \sqrt{\operatorname{var} w + 10^{-10}}` over all weights of a filter,
-    var without Bessel's correction; differentiable. A filter of one weight stays as it is.
-    """
-    if filters[0].numel() == 1:
-        return filters
-    axes = tuple(range(1, filters.dim()))
-    centred = filters - filters.mean(axes, keepdim=True)
-    return centred * (centred.square().mean(axes, keepdim=True) + EPSILON).rsqrt()
-
-
 @final
 class StandardisedSign(Quantizer):
     r"""Signs of standardised filters times the mean magnitude of what they stand for.
 
-    Forward :math:`q(w) = \operatorname{mean} |\hat w| \operatorname{sign}(\hat w)` per filter, with :math:`\hat w` of
-    :func:`standardised`: as many bits of +1 as of -1, nearly, and a length of the latent weights that does not count.
-    Backward: straight through the sign everywhere, exactly through the mean magnitude and the standardisation, which
-    takes the part along :math:`w` and the mean out of the gradient.
+    Forward :math:`q(w) = \operatorname{mean} |\hat w| \operatorname{sign}(\hat w)` per filter, with weights of mean 0
+    and variance 1 (Qiao et al., 2019), :math:`\hat w = (w - \operatorname{mean} w) / \sqrt{\operatorname{var} w +
+    10^{-10}}`, var without Bessel's correction: as many bits of +1 as of -1, nearly, and a length of the latent weights
+    that does not count. A filter of one weight stays as it is. Backward: straight through the sign everywhere, exactly
+    through the mean magnitude and the standardisation, which takes the part along :math:`w` and the mean out of the
+    gradient.
 
     IR-Net does the same before its sign. What differs: its scale is rounded to a power of two, its deviation has
     Bessel's correction, and its gradient is a tanh that grows steeper during training.
@@ -56,7 +45,7 @@ class StandardisedSign(Quantizer):
 
 @final
 class _Standardised(torch.autograd.Function):
-    r"""Signs s and mean magnitude m of :func:`standardised` filters, in few passes, because weights are many.
+    r"""Signs s and mean magnitude m of standardised filters, in few passes, because weights are many.
 
     With g the gradient of s, c that of m, n weights in a filter and :math:`h = g + c s / n`, that of the latent weights
     is :math:`(h - \bar h - \hat w \, \overline{h \hat w}) / \sigma`.
@@ -66,8 +55,8 @@ class _Standardised(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = _rows(x)
         hat = rows - rows.mean(1, keepdim=True)
-        square = torch.linalg.vecdot(hat, hat, dim=1).unsqueeze(1) / rows.shape[1]
-        inverse = (square + EPSILON).rsqrt()
+        # no dot product: mixed precision would shorten it
+        inverse = (hat.square().mean(1, keepdim=True) + EPSILON).rsqrt()
         hat *= inverse
         magnitude = torch.linalg.vector_norm(hat, ord=1, dim=1) / rows.shape[1]
         ctx.save_for_backward(hat, inverse)

@@ -269,7 +269,7 @@ class SearchTask(Task):
         self.supernet.load_state_dict(state["supernet"])
         self.sgd.load_state_dict(state["sgd"])
         self.adam.load_state_dict(state["adam"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))  # of fp16's scaler
 
     def carry(self) -> dict[str, list[list[str]]]:
         """The candidates that survive this stage."""

@@ -143,6 +143,8 @@ class TrainConfig:
             raise UserError(f"teacher: {PREVIOUS} needs two stages or more; give the folder of a training")
         if self.teacher is not None and self.loss != "cross_entropy":
             raise UserError(f"teacher: cannot be had with {self.loss}; use --loss cross_entropy")
+        if self.compile != "no" and self.drop_path:
+            raise UserError(f"compile: {self.compile} is not possible with drop_path, which changes; use --compile no")
         if self.loss == "squared_hinge" and self.label_smoothing:
             raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
         if self.optimizer == "shift_adamax" and any(self.weight_decay):

@@ -74,7 +74,7 @@ class TrainTask(Task):
         fabric = self.fabric
         if fabric.device.type == "cuda":
             self.plain.to(fabric.device)
-            x = self._looked_at()
+            x = self.ranks.part(self.batches.get(0, 0)[0]).contiguous(memory_format=torch.channels_last)
 
             def forward(network: nn.Module) -> object:
                 with fabric.autocast():
@@ -148,7 +148,7 @@ class TrainTask(Task):
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.health.load_state(state["health"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))  # of fp16's scaler
 
     def carry(self) -> dict[str, Tensor]:
         """The weights that the next stage starts from."""

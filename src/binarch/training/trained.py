@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -59,7 +60,8 @@ def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[s
             f"--data {data}: has the classes {', '.join(dataset.classes[:5])}..., the network was trained on "
             f"{', '.join(classes[:5])}...; give the data of the training"
         )
-    fabric = make_fabric(device, config.precision)
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    fabric = make_fabric(device, "32" if config.precision == "fp16" and on_cpu else config.precision)
     images = dataset.test().to(fabric.device)
     # Other training images may lie beside the test images now: normalise as in training.
     mean, std = tuple(known["mean"]), tuple(known["std"])
