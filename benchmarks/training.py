@@ -25,19 +25,18 @@ from pathlib import Path
 
 import torch
 import tyro
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional
 
 from binarch.models import NetworkConfig, find_architecture
 from binarch.models.costs import layer_macs
-from binarch.nn import Binarization, GroupedProduct, QuantLayer, plain, tune_
+from binarch.nn import Binarization, GroupedProduct, QuantLayer, plain
 from binarch.nn.plain import PlainConv2d
 from binarch.runs import environment, write_atomic
 from binarch.search import EdgeOperations, Supernet
 from binarch.spaces import Bats
 from binarch.training.config import Compile
-from binarch.training.device import Device, Precision, make_fabric
+from binarch.training.device import Device, Precision, make_fabric, suit_
 
 
 @dataclass
@@ -134,8 +133,8 @@ def step(made: nn.Module, settings: Benchmark, *, quick: bool) -> Callable[[], f
     labels = torch.randint(0, 10, (settings.batch,), device=device)
     searching = isinstance(made, Supernet)
     halves = (made.architecture_parameters(), made.weight_parameters()) if searching else (list(made.parameters()),)
-    if quick and device.type == "cuda":
-        tune_(made, lambda network: _forward(network, images, fabric))
+    if quick:
+        suit_(made, fabric, images)
     compiled = torch.compile(made, dynamic=False, mode=settings.compile) if quick and settings.compile != "no" else made
     learner, *optimizers = fabric.setup(compiled, *(torch.optim.AdamW(part, fused=True) for part in halves))
 
@@ -150,11 +149,6 @@ def step(made: nn.Module, settings: Benchmark, *, quick: bool) -> Callable[[], f
         return (finished(device) - started) / settings.batch * 1e3
 
     return take
-
-
-def _forward(network: nn.Module, images: torch.Tensor, fabric: Fabric) -> object:
-    with fabric.autocast():
-        return network(images)
 
 
 def limits(settings: Benchmark) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from binarch.search.second_order import sgd_steps, unrolled_gradient
 from binarch.search.skip_dropout import skip_dropout_rate
 from binarch.search.supernet import Mixture, Supernet
 from binarch.spaces import Genotype, Space
+from binarch.training.device import suit_
 from binarch.training.evaluate import evaluate
 from binarch.training.loop import Task
 from binarch.training.schedule import cosine
@@ -74,6 +75,7 @@ class SearchTask(Task):
         for batches in (self.weight_batches, self.alpha_batches):
             self.ranks.check_batch(batches.batch_size)
         self.supernet = self._supernet(names)
+        suit_(self.supernet, fabric, self.ranks.part(self.weight_batches.get(0, 0)[0]))
         self.weights = self.supernet.weight_parameters()
         sgd = torch.optim.SGD(self.weights, lr=config.learning_rate, momentum=0.9, weight_decay=config.weight_decay)
         adam = torch.optim.Adam(

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Final, Literal
 
 import torch
+from torch import Tensor, nn
 
 from binarch.errors import UserError
+from binarch.nn import tune_
 from binarch.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -42,3 +44,16 @@ def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> "
     from lightning_fabric import Fabric  # seconds, which verbs that train nothing need not wait for
 
     return Fabric(accelerator=accelerator, devices=devices, precision=_FABRIC[precision])  # type: ignore[arg-type]
+
+
+def suit_(network: nn.Module, fabric: "Fabric", x: Tensor) -> None:
+    """Bring a network to the device; on a GPU its grouped convolutions take the form that is quicker for ``x``."""
+    network.to(fabric.device)
+    if fabric.device.type != "cuda":
+        return
+
+    def forward(twin: nn.Module) -> object:
+        with fabric.autocast():
+            return twin(x.contiguous(memory_format=torch.channels_last))
+
+    tune_(network, forward)

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from binarch.data import Batches, Dataset, Images, derive_seed, evaluation_batches
 from binarch.models import Architecture, ScheduledDropPath
-from binarch.nn import parameter_groups, settle, tune_
+from binarch.nn import parameter_groups, settle
 from binarch.ranks import Ranks
 from binarch.training.average import weight_average
 from binarch.training.config import TrainConfig, TrainStage
+from binarch.training.device import suit_
 from binarch.training.health import Health
 from binarch.training.loop import Task
 from binarch.training.loss import distillation, loss_of
@@ -70,17 +71,8 @@ class TrainTask(Task):
         self.health = Health(self.plain)
 
     def _learner(self) -> nn.Module:
-        """The network as it trains; on a GPU its grouped convolutions take the form that is quicker there."""
-        fabric = self.fabric
-        if fabric.device.type == "cuda":
-            self.plain.to(fabric.device)
-            x = self.ranks.part(self.batches.get(0, 0)[0]).contiguous(memory_format=torch.channels_last)
-
-            def forward(network: nn.Module) -> object:
-                with fabric.autocast():
-                    return network(x)
-
-            tune_(self.plain, forward)
+        """The network as it trains."""
+        suit_(self.plain, self.fabric, self.ranks.part(self.batches.get(0, 0)[0]))
         if self.config.compile == "no":
             return self.plain
         made: nn.Module = torch.compile(self.plain, dynamic=False, mode=self.config.compile)  # type: ignore[assignment]
