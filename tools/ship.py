@@ -74,7 +74,7 @@ def ship(args: Ship) -> Shipped:
         "accuracy_in_training": program.card["test_accuracy"],
         "accuracy_by_class": by_class(answers, dataset),
         "probe_logits": probe_logits(program),
-        "config": settings(folder),
+        "config": settings(folder, dataset.name),
         **{name: value for name, value in folder.settings().items() if name == "taught_by"},
         "trained": folder.read_json("env.json"),
         "packed": {**environment(), **{name: version(name) for name in ("binarch", "numpy", "numba")}},
@@ -148,13 +148,16 @@ def probe_logits(program: Program) -> list[list[float]]:
     return [[float(number) for number in row] for row in logits]
 
 
-def settings(folder: RunFolder) -> dict[str, Any]:
-    """The architecture's name and all settings of the training, without the folders of its images and its teacher."""
+def settings(folder: RunFolder, dataset: str) -> dict[str, Any]:
+    """The architecture's name and all settings of the training, without the folders of its images and its teacher.
+
+    ``dataset`` is what was found in the folder of the images, which was read whatever set was named beside it.
+    """
     plain = folder.settings()
     config = settings_of(plain)
     named = {"arch": plain["arch"]} if "arch" in plain else {}
     teacher = {"teacher": None} if "taught_by" in plain else {}
-    return {**config, **teacher, **named, "data": {**config["data"], "data": None}}
+    return {**config, **teacher, **named, "data": {**config["data"], "dataset": dataset, "data": None}}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -38,7 +38,7 @@ def test_list_tells_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert head.split() == ["name", "data", "accuracy", "size", "what"]
     for row, (name, facts) in zip(rows, found.items(), strict=True):
         assert row.split()[:3] == [name, facts["data"], f"{facts['test_accuracy']:.2%}"]
-        assert row.endswith(facts["what"])
+        assert row.rstrip().endswith(facts["what"])
 
 
 def test_predict_by_name_gives_the_answers_of_the_loaded_network(

@@ -50,7 +50,7 @@ class ReActBlock(nn.Module):
         """Whether what stands around the convolution is computed in few passes over memory: see ``fused``."""
         _, convolution, norm = self.body
         signs = isinstance(convolution, QuantConv2d) and convolution.takes_signs
-        return signs and fused.counts_batches(norm) and fused.fits(x)
+        return signs and fused.fits(x) and fused.counts_batches(norm)
 
 
 @final

@@ -32,13 +32,13 @@ def through(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
     while parts:
         part, *parts = parts
         follows = parts[0] if parts else None
-        # x is looked at last: where networks are traced, in evaluation, it tells nothing
-        is_norm = fused.counts_batches(part)
-        if is_norm and isinstance(follows, QuantConv2d) and follows.takes_signs and fused.fits(x):
+        quick = fused.fits(x)  # looked at first: torch.fx hands out no parameters
+        into_signs = quick and fused.counts_batches(part)
+        if into_signs and isinstance(follows, QuantConv2d) and follows.takes_signs:
             polynomial = isinstance(follows.activation_quantizer, PolynomialSign)
             x = follows.from_signs(fused.normalised_signs(x, part, polynomial=polynomial))
             parts = parts[1:]
-        elif isinstance(part, PReLU) and part.training and fused.fits(x):
+        elif quick and isinstance(part, PReLU) and part.training:
             groups = follows.groups if isinstance(follows, ChannelShuffle) else 1
             x = fused.shuffled_prelu(x, part.weight, groups)
             parts = parts[isinstance(follows, ChannelShuffle) :]

@@ -25,8 +25,11 @@ from binarch.nn.team import share
 def fits(x: Tensor) -> bool:
     """Whether a map is one that these functions take: on a CPU, in float32, or under bfloat16's autocast.
 
-    What ``torch.compile`` looks at is left to it; one pixel a channel has no variance, as the norm will say.
+    What ``torch.compile`` or ``torch.fx`` look at is left to them; one pixel a channel has no variance, as the norm
+    will say.
     """
+    if not isinstance(x, Tensor):  # torch.fx asks with something else
+        return False
     if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dim() != 4 or x.numel() <= x.shape[1]:
         return False
     if torch.is_autocast_enabled("cpu"):

@@ -106,9 +106,8 @@ class TrainConfig:
     """Share of the training images held out for validation; 0 trains on all."""
     precision: Precision = "auto"
     device: Device = "auto"
-    """Number format of the computation, and where."""
     compile: Compile = "no"
-    """Let torch.compile make one program of the network, in minutes; reduce-overhead: with CUDA graphs."""
+    """Number format; device; whether torch.compile makes one program of it, in minutes."""
     seed: int = 0
     """Seed of everything random."""
 
