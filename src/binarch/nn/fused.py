@@ -1,8 +1,8 @@
 r"""What stands between binary convolutions, in as few passes over memory as there can be (CPU, training).
 
 A map of C channels is a table with one row per pixel and C numbers in it. Written as separate modules, a batch norm, a
-sign and a PReLU read and write that table some forty times, forward and backward; here it is fourteen. Every function
-says which modules it stands for; those are the truth, and the tests compare. The loops themselves are in ``passes``.
+sign and a PReLU read and write that table again and again, forward and backward; here each does so once or twice. Every
+function says which modules it stands for; those are the truth, and the tests compare. The loops are in ``passes``.
 
 Maps are float32, or, where autocast is on, bfloat16: signs are handed to the convolution as bfloat16 then, which holds
 them exactly, and all that is computed between reading and writing a number is float32. Sums over pixels are taken in
