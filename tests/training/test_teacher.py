@@ -58,7 +58,7 @@ def test_a_teacher_sees_images_as_it_is_used_to(taught: Path, digits: Dataset) -
     network, _ = load_network(RunFolder(taught))
     expected = evaluate(network, images, digits)
     elsewhere = Dataset(digits.name, digits.classes, digits.train, (0.1, 0.2, 0.3), (1.0, 2.0, 0.5), digits.test)
-    teacher = load_teacher(str(taught), make_fabric("cpu", "32"), elsewhere)
+    teacher = load_teacher("teacher", str(taught), make_fabric("cpu", "32"), elsewhere)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (elsewhere.mean, elsewhere.std))
     logits = teacher((images.pixels / 255 - mean) / std)
     assert float(functional.cross_entropy(logits, images.labels)) == pytest.approx(expected.loss, rel=1e-4)
@@ -68,7 +68,7 @@ def test_a_teacher_sees_images_as_it_is_used_to(taught: Path, digits: Dataset) -
 
 def test_the_loss_of_a_step_is_the_mixture(taught: Path, digits: Dataset) -> None:
     fabric, parts = make_fabric("cpu", "32"), (digits.train, digits.train.subset(torch.arange(0)))
-    teacher = load_teacher(str(taught), fabric, digits)
+    teacher = load_teacher("teacher", str(taught), fabric, digits)
     sums = []
     for share, teaches in ((0.3, teacher), (1.0, teacher), (0.3, None)):
         config = replace(PLAIN, teacher=str(taught), teacher_weight=share, binarize=("both",))

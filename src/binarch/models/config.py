@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from binarch.errors import UserError, choose
 from binarch.models.catalogue import MODELS, build_model
 from binarch.models.cell_network import CellNetwork
-from binarch.nn import SCHEMES, Binarization, Binarize, binarize_, find_scheme, settle
+from binarch.nn import CELL_SCHEMES, SCHEMES, Binarization, Binarize, binarize_, find_scheme, settle
 from binarch.nn.scheme import as_they_are
 from binarch.quantizers import Correction, Quantizer
 from binarch.spaces import Genotype, Space, build_space, find_genotype
@@ -67,7 +67,7 @@ class NetworkConfig:
     auxiliary: bool = False
     """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
-    """Catalogue: the method (see: binarch list schemes)."""
+    """The method; catalogue: see binarch list schemes; cells: bats, or standardised (to be learned sooner)."""
     where: Literal["scheme", "inner", "all"] = "scheme"
     """Catalogue: which layers get it; scheme: those of its paper, inner: all but first and last."""
     width: int = 0
@@ -78,7 +78,7 @@ class NetworkConfig:
 
     def build_space(self, binarize: Binarize) -> Space:
         """The space with its convolutions set to ``binarize``."""
-        return build_space(self.space, Binarization(binarize, self.output_scale), self.groups)
+        return build_space(self.space, Binarization(binarize, self.output_scale, self.scheme), self.groups)
 
     def check(self, arch: Architecture, stages: tuple[Binarize, ...], classes: int, image_size: int) -> None:
         """Refuse what cannot be built."""
@@ -93,9 +93,11 @@ class NetworkConfig:
                 _check_fit(before, after)
             return
         choose("stem", self.stem, ("cifar", "half"))
-        if (self.scheme, self.where, self.width) != ("bats", "scheme", 0):
+        if (self.where, self.width) != ("scheme", 0):
+            raise UserError("where, width: are for networks of the catalogue; cells have --binarize, --channels")
+        if self.scheme not in CELL_SCHEMES:
             raise UserError(
-                "scheme, where, width: are for networks of the catalogue; cells have --binarize, --channels"
+                f"scheme: {self.scheme} is for networks of the catalogue; cells take {' or '.join(CELL_SCHEMES)}"
             )
         for binarize in stages:
             space = self.build_space(binarize)

@@ -1,6 +1,6 @@
 """Layers: quantized convolution, shuffle, factorized reduction, drop-path."""
 
-from binarch.nn.binarization import Binarization, Binarize
+from binarch.nn.binarization import CELL_SCHEMES, Binarization, Binarize
 from binarch.nn.binarize import Changes, Where, binarize_
 from binarch.nn.blocks import ChannelBias, ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 from binarch.nn.chain import Chain, through
@@ -19,6 +19,7 @@ from binarch.nn.scheme import Scheme
 from binarch.nn.schemes import SCHEMES, find_scheme
 
 __all__ = [
+    "CELL_SCHEMES",
     "NORMS",
     "SCHEMES",
     "Binarization",

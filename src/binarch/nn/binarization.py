@@ -3,18 +3,25 @@
 from dataclasses import dataclass
 from typing import Literal, final, get_args
 
+from torch import nn
+
 from binarch.errors import choose
 from binarch.nn.quant_conv import QuantConv2d
-from binarch.quantizers import CentredSign, Identity, Sign
+from binarch.quantizers import CentredSign, Identity, PolynomialSign, Quantizer, Sign, StandardisedSign
 
 #: ``none``: real network; ``activations``: 1-bit inputs, real filters; ``both``: 1-bit inputs and filters.
 Binarize = Literal["none", "activations", "both"]
+#: ``bats``: centred signs times their mean magnitude, sign gradients within a window, as in the paper.
+#: ``standardised``: standardised signs of unit length, polynomial gradients, a learned factor per output channel.
+CELL_SCHEMES = ("bats", "standardised")
+#: Where the learned factors of ``standardised`` start: so that what an operation adds to its input begins small.
+SMALL = 0.1
 
 
 @final
 @dataclass(frozen=True)
 class Binarization:
-    """Builds the convolutions of one binarization of BATS.
+    """Builds the convolutions of cells: those of BATS, or of one of our own that learns sooner (``standardised``).
 
     A real network and a binary one hold the same parameters, so the weights of one stage load into the next:
     that is the two-stage switch (activations first, then filters too).
@@ -22,9 +29,12 @@ class Binarization:
 
     binarize: Binarize = "both"
     output_scale: bool = False
+    """Whether ``bats`` learns a factor per output channel, from one on; ``standardised`` always learns one."""
+    scheme: str = "bats"
 
     def __post_init__(self) -> None:
         choose("binarize", self.binarize, get_args(Binarize))
+        choose("scheme", self.scheme, CELL_SCHEMES)
 
     def conv(
         self,
@@ -38,7 +48,8 @@ class Binarization:
         groups: int = 1,
     ) -> QuantConv2d:
         """A convolution with this setting's quantizers."""
-        return QuantConv2d(
+        standardised = self.scheme == "standardised"
+        made = QuantConv2d(
             in_channels,
             out_channels,
             kernel_size,
@@ -46,7 +57,17 @@ class Binarization:
             padding=padding,
             dilation=dilation,
             groups=groups,
-            weight_quantizer=CentredSign() if self.binarize == "both" else Identity(),
-            activation_quantizer=Identity() if self.binarize == "none" else Sign(),
-            output_scale=self.output_scale,
+            weight_quantizer=self._filters() if self.binarize == "both" else Identity(),
+            activation_quantizer=self._inputs() if self.binarize != "none" else Identity(),
+            output_scale=standardised or self.output_scale,
         )
+        if standardised:
+            assert made.scale is not None
+            nn.init.constant_(made.scale, SMALL)
+        return made
+
+    def _filters(self) -> Quantizer:
+        return StandardisedSign(unit=True) if self.scheme == "standardised" else CentredSign()
+
+    def _inputs(self) -> Quantizer:
+        return PolynomialSign() if self.scheme == "standardised" else Sign()

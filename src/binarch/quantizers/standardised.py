@@ -24,18 +24,25 @@ class StandardisedSign(Quantizer):
     through the mean magnitude and the standardisation, which takes the part along :math:`w` and the mean out of the
     gradient.
 
+    With ``unit`` the scale is divided by :math:`\sqrt n`, n weights in a filter: sums over n signs then have a
+    deviation of about 1 whatever n is, as a layer needs that no norm follows.
+
     IR-Net does the same before its sign. What differs: its scale is rounded to a power of two, its deviation has
     Bessel's correction, and its gradient is a tanh that grows steeper during training.
     """
 
     bits = 1
 
+    def __init__(self, *, unit: bool = False) -> None:
+        super().__init__()
+        self.unit = unit
+
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs and the scale of each filter, shape (out, 1, ...)."""
         if x[0].numel() == 1:
             return straight_through(x, signs(x), x.new_ones(())), mean_magnitude(x)
         codes, scale = _Standardised.apply(x)
-        return codes, scale
+        return codes, scale * x[0].numel() ** -0.5 if self.unit else scale
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the scaled signs."""

@@ -84,6 +84,11 @@ class TrainConfig:
     teacher_weight: float = 0.5
     teacher_temperature: float = 4.0
     """Teacher: a run folder or previous-stage; share of its loss; temperature."""
+    proxy: str | None = None
+    keep: float = 1.0
+    """Proxy: the run folder whose network says which images are hard; share of the hardest that is learned from."""
+    whiten: bool = False
+    """Begin with a first layer that makes the numbers of image patches uncorrelated."""
     batch_size: int = 96
     """Images per step."""
     drop_path: float = 0.0
@@ -137,6 +142,10 @@ class TrainConfig:
                 )
         require(0 < self.teacher_weight <= 1, "teacher_weight", self.teacher_weight, "above 0 to 1")
         require(0 < self.teacher_temperature < inf, "teacher_temperature", self.teacher_temperature, "above 0, finite")
+        require(0 < self.keep <= 1, "keep", self.keep, "above 0 to 1")
+        if (self.proxy is None) != (self.keep == 1):
+            raise UserError("proxy, keep: go together; give the folder of a training, and a share below 1")
+        require(self.proxy != "", "proxy", '""', "the folder of a training")
         require(self.teacher != "", "teacher", '""', "the folder of a training, or previous-stage")
         if self.teacher == PREVIOUS and len(self.binarize) == 1:
             raise UserError(f"teacher: {PREVIOUS} needs two stages or more; give the folder of a training")

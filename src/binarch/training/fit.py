@@ -14,6 +14,7 @@ from binarch.training.config import PREVIOUS, TrainConfig
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
+from binarch.training.filtering import hardest
 from binarch.training.loop import Loop, Task
 from binarch.training.mining_task import MiningTask
 from binarch.training.teacher import Teacher, fingerprint, load_teacher
@@ -52,15 +53,19 @@ def train(
     folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
-    teacher = _teacher_of(config, fabric, dataset, folder.ranks)
-    if teacher is not None and config.teacher is not None:
-        plain["taught_by"] = fingerprint(config.teacher)
+    named_teacher = None if config.teacher == PREVIOUS else config.teacher
+    teacher = _finished("teacher", named_teacher, fabric, dataset, folder.ranks)
+    proxy = _finished("proxy", config.proxy, fabric, dataset, folder.ranks)
+    for flag, name, key in (("teacher", named_teacher, "taught_by"), ("proxy", config.proxy, "filtered_by")):
+        plain |= {} if name is None else {key: fingerprint(flag, name)}
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
     training = dataset.train.to(fabric.device)
     kept, held = split(training.labels.cpu(), config.validation, config.seed)
     parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))
+    if proxy is not None:
+        parts = (parts[0].subset(hardest(parts[0], proxy, dataset, config.keep)), parts[1])
     if not isinstance(arch, str):
         folder.write_json("genotype.json", arch.to_dict())
     display = display.into(folder / "log.txt")
@@ -84,14 +89,14 @@ def train(
     return _finish(task, dataset, folder, display, test=test)
 
 
-def _teacher_of(config: TrainConfig, fabric: "Fabric", dataset: Dataset, ranks: Ranks) -> Teacher | None:
-    """The finished training that teaches all stages, if there is one."""
-    if config.teacher in (None, PREVIOUS):
+def _finished(flag: str, name: str | None, fabric: "Fabric", dataset: Dataset, ranks: Ranks) -> Teacher | None:
+    """The network of the finished training that ``flag`` names, if it names one."""
+    if name is None:
         return None
-    teacher = load_teacher(config.teacher, fabric, dataset)
-    if not ranks.agree(teacher.network.state_dict().values()):
-        raise UserError(f"teacher: {config.teacher} differs from rank to rank; give all of them the same training")
-    return teacher
+    network = load_teacher(flag, name, fabric, dataset)
+    if not ranks.agree(network.network.state_dict().values()):
+        raise UserError(f"{flag}: {name} differs from rank to rank; give all of them the same training")
+    return network
 
 
 def _finish(task: TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:

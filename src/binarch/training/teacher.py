@@ -37,8 +37,8 @@ class Teacher:
         return self.network(x * self.scale + self.shift)
 
 
-def load_teacher(name: str, fabric: "Fabric", dataset: Dataset) -> Teacher:
-    """The network of the finished training in folder ``name``; every rank reads it.
+def load_teacher(flag: str, name: str, fabric: "Fabric", dataset: Dataset) -> Teacher:
+    """The network of the finished training in folder ``name``, which ``flag`` gave; every rank reads it.
 
     One of other classes, or of another image size, is a :class:`UserError`.
     """
@@ -47,21 +47,21 @@ def load_teacher(name: str, fabric: "Fabric", dataset: Dataset) -> Teacher:
     known = folder.read_json("result.json")
     if known["classes"] != list(dataset.classes):
         raise UserError(
-            f"teacher: {name} knows the classes {', '.join(known['classes'][:5])}..., not "
+            f"{flag}: {name} knows the classes {', '.join(known['classes'][:5])}..., not "
             f"{', '.join(dataset.classes[:5])}...; give a training on the same classes"
         )
     if known["image_size"] != dataset.image_size:
         raise UserError(
-            f"teacher: {name} was trained on images of {known['image_size']} pixels, not {dataset.image_size}; give a "
+            f"{flag}: {name} was trained on images of {known['image_size']} pixels, not {dataset.image_size}; give a "
             "training on the same --image-size"
         )
     return Teacher(taught, fabric, dataset, tuple(known["mean"]), tuple(known["std"]))
 
 
-def fingerprint(name: str) -> str:
-    """SHA-256 of the weights of the training in folder ``name``."""
+def fingerprint(flag: str, name: str) -> str:
+    """SHA-256 of the weights of the training in folder ``name``, which ``flag`` gave."""
     file = Path(name) / "network.safetensors"
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise UserError(f"teacher: {file}: cannot be read ({error.strerror}); give the folder of a training") from None
+        raise UserError(f"{flag}: {file}: cannot be read ({error.strerror}); give the folder of a training") from None

@@ -21,6 +21,7 @@ from binarch.training.schedule import Schedule
 from binarch.training.shift_adamax import ShiftAdaMax
 from binarch.training.stage import copy_of, judge, record
 from binarch.training.teacher import Teacher
+from binarch.training.whitening import whiten_
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -61,6 +62,8 @@ class TrainTask(Task):
         ranks.check_batch(self.batch_size)
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.plain = config.network.build(arch, len(dataset.classes), stage.binarize, dataset.image_size, weights)
+        if config.whiten and weights is None:
+            whiten_(self.plain, parts[0], dataset.mean, dataset.std)
         self.plain.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network, self.optimizer = fabric.setup(self._learner(), _optimizer(self.plain, config, stage))
         self.average = weight_average(self.plain, config.average) if config.average else None
