@@ -48,6 +48,18 @@ def test_temperature_has_a_row_for_every_temperature(tmp_path: Path) -> None:
     assert (tmp_path / "sweep.png").stat().st_size > 1000
 
 
+def test_pieces_are_told_beside_the_plain_training(tmp_path: Path) -> None:
+    ablation = script("ablation")
+    study = ablation.Study(tmp_path, seeds=(0, 1), epochs=2, limit=160, width=8, dataset="digits")
+    ablation.main(study)
+    lines = (tmp_path / "README.md").read_text().splitlines()
+    rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines if line.startswith("| ")}
+    assert set(ablation.pieces(study, "")) < set(rows)
+    mean = {name: float(cells[1].split()[0]) for name, cells in rows.items() if cells[1][0].isdigit()}
+    assert float(rows["cutout of 8"][2].split()[0]) == pytest.approx(mean["cutout of 8"] - mean["plain"], abs=0.011)
+    assert all(len(cells[3].split(", ")) == 2 for name, cells in rows.items() if name in mean)
+
+
 @pytest.mark.slow
 @needs_cifar10
 def test_cifar10_study_says_who_won(tmp_path: Path) -> None:

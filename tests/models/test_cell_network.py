@@ -1,5 +1,7 @@
 """Networks against their published sizes, and how they run."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -225,9 +227,10 @@ def test_the_drop_path_setter_reaches_every_edge() -> None:
     assert torch.equal(network(images), network(images))
 
 
-def test_the_second_stage_loads_the_first_and_every_filter_has_one_magnitude() -> None:
+@pytest.mark.parametrize("options", [{"output_scale": True}, {"scheme": "standardised"}], ids=str)
+def test_the_second_stage_loads_the_first_and_every_filter_has_one_magnitude(options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    config = NetworkConfig(cells=3, channels=12, output_scale=True)
+    config = NetworkConfig(cells=3, channels=12, **options)
     first = config.build(published("pdarts"), 7, "activations")
     optimizer = torch.optim.SGD(first.parameters(), 0.1)
     images = torch.randn(4, 3, 16, 16)
@@ -244,6 +247,11 @@ def test_the_second_stage_loads_the_first_and_every_filter_has_one_magnitude() -
         assert real.weight_quantizer(real.weight)[0].abs().unique().numel() > 1
         x = torch.randn(1, real.weight.shape[1], 3, 3)
         assert torch.equal(real.activation_quantizer(x), binary.activation_quantizer(x))
+
+
+def test_schemes_of_the_catalogue_are_refused() -> None:
+    with pytest.raises(UserError, match="scheme: xnor-net is for networks of the catalogue; cells take bats or stand"):
+        NetworkConfig(scheme="xnor-net").check(published("pdarts"), ("both",), 10, 32)
 
 
 def test_a_cell_sums_its_edges_and_concatenates_its_states() -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from binarch.errors import UserError
 from binarch.nn import Binarization, QuantConv2d
-from binarch.quantizers import CentredSign, Identity, Sign
+from binarch.quantizers import CentredSign, Identity, PolynomialSign, Sign
 
 
 def conv(inputs: int, outputs: int, kernel: int, **options: object) -> QuantConv2d:
@@ -177,6 +177,20 @@ def test_binarization_sets_the_quantizers(binarize: str, weights: int, activatio
     assert Binarization(binarize, output_scale=True).conv(12, 24, 1).scale.tolist() == [1.0] * 24
 
 
+@pytest.mark.parametrize("binarize, weights, activations", [("none", 32, 32), ("activations", 32, 1), ("both", 1, 1)])
+def test_standardised_cells_begin_with_small_sums(binarize: str, weights: int, activations: int) -> None:
+    torch.manual_seed(0)
+    layer = Binarization(binarize, scheme="standardised").conv(48, 24, 5, padding=2, groups=2)
+    assert (layer.weight_quantizer.bits, layer.activation_quantizer.bits) == (weights, activations)
+    assert isinstance(layer.activation_quantizer, Identity if binarize == "none" else PolynomialSign)
+    torch.testing.assert_close(layer.scale, torch.full((24,), 0.1))
+    if binarize == "both":  # of 600 signs each: a deviation of sqrt(2 / pi), which the factor makes small
+        deviation = layer(torch.randn(8, 48, 9, 9))[..., 2:-2, 2:-2].std().item()
+        assert deviation == pytest.approx(0.1 * (2 / torch.pi) ** 0.5, rel=0.15)
+
+
 def test_an_unknown_binarization_is_named() -> None:
     with pytest.raises(UserError, match=r"binarize: 'weights'.*activations, both, none"):
         Binarization("weights")
+    with pytest.raises(UserError, match=r"scheme: 'xnor-net'.*bats, standardised"):
+        Binarization(scheme="xnor-net")

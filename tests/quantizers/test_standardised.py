@@ -38,6 +38,18 @@ def test_length_and_mean_of_the_latent_weights_do_not_count() -> None:
     torch.testing.assert_close(StandardisedSign()(7 * w - 2), StandardisedSign()(w))
 
 
+def test_unit_filters_are_the_same_divided_by_the_root_of_their_size() -> None:
+    w, grad = torch.randn(2, 4, 3, 5, 5, dtype=torch.float64)
+    leaves = w.clone().requires_grad_(), w.clone().requires_grad_()
+    unit, plain = (StandardisedSign(unit=unit)(leaf) for unit, leaf in zip((True, False), leaves, strict=True))
+    torch.testing.assert_close(unit * 75**0.5, plain)
+    unit.backward(grad * 75**0.5)
+    plain.backward(grad)
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad)
+    single = torch.tensor([[[[-0.5]]]])
+    assert torch.equal(StandardisedSign(unit=True)(single), single)
+
+
 def test_filters_without_a_deviation() -> None:
     for w in (torch.ones(2, 3, 1, 1), torch.zeros(2, 3, 1, 1)):
         leaf = w.requires_grad_()

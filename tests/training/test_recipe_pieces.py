@@ -30,6 +30,7 @@ PIECES: dict[str, dict[str, Any]] = {
     "average": {"average": 3},
     "recalibrate": {"recalibrate": 3},
     "teacher": {"teacher": "previous-stage", "teacher_weight": 0.9},
+    "whiten": {"whiten": True},
     "muon": {"optimizer": "muon", "weight_decay": (0.01,)},
     "average, recalibrate": {"average": 3, "recalibrate": 2},
 }
