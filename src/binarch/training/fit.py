@@ -3,9 +3,10 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save
 
-from binarch.data import Dataset, split
+from binarch.data import Dataset, Images, split
 from binarch.errors import UserError
 from binarch.models import Architecture, costs
 from binarch.ranks import Ranks
@@ -61,11 +62,7 @@ def train(
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
-    training = dataset.train.to(fabric.device)
-    kept, held = split(training.labels.cpu(), config.validation, config.seed)
-    parts = (training.subset(kept.to(fabric.device)), training.subset(held.to(fabric.device)))
-    if proxy is not None:
-        parts = (parts[0].subset(hardest(parts[0], proxy, dataset, config.keep)), parts[1])
+    parts = _parts(config, dataset, fabric, proxy, folder.ranks)
     if not isinstance(arch, str):
         folder.write_json("genotype.json", arch.to_dict())
     display = display.into(folder / "log.txt")
@@ -87,6 +84,19 @@ def train(
     task = Loop(folder, display, config.seed, [partial(build, index) for index in range(len(stages))]).run()
     assert isinstance(task, TrainTask)
     return _finish(task, dataset, folder, display, test=test)
+
+
+def _parts(
+    config: TrainConfig, dataset: Dataset, fabric: "Fabric", proxy: Teacher | None, ranks: Ranks
+) -> tuple[Images, Images]:
+    """The images to learn from, only those that ``proxy`` finds hard where there is one; and those held out."""
+    images = dataset.train.to(fabric.device)
+    kept, held = (indices.to(fabric.device) for indices in split(images.labels.cpu(), config.validation, config.seed))
+    training = images.subset(kept)
+    if proxy is not None:
+        hard = ranks.told(lambda: hardest(training, proxy, dataset, config.keep).tolist())
+        training = training.subset(torch.tensor(hard, device=fabric.device))
+    return training, images.subset(held)
 
 
 def _finished(flag: str, name: str | None, fabric: "Fabric", dataset: Dataset, ranks: Ranks) -> Teacher | None:
