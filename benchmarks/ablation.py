@@ -1,11 +1,12 @@
-"""What each piece of a recipe does alone: one thing changed, the same number of images seen, seeds side by side.
+"""What each piece of a recipe does alone: one thing changed, as many images seen, seeds side by side.
 
     python benchmarks/ablation.py --data PATH --out results/ablation
 
 A small network (`reactnet-small`, 1/1 bits, standardised signs) is trained plainly and once more for each piece, with
-each seed; held-out training images judge, the test images are not read. Differences are taken within a seed, from the
-plain training of the same images in the same order. What is finished is read back and what was stopped continues, so a
-process per seed and core can share the work (`--seeds 0` beside `--seeds 1`, then once more with both for the table).
+each seed; held-out training images judge, the test images are not read. Differences are taken within a seed: from the
+plain training with the same start, the same held-out images and, but for harder halves and second stages, the same
+order. What is finished is read back and what was stopped continues, so a process per core can share the work: with
+`OMP_NUM_THREADS=1`, `--seeds 0` beside `--seeds 1`, then once more with both for the table.
 """
 
 import json
@@ -45,7 +46,7 @@ class Study:
 
 def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
     """What each training changes; ``real`` is the folder of the real-valued one."""
-    first, second = max(study.epochs // 5, 1), max(study.epochs // 2, 1)
+    fifth, half = study.epochs // 5, study.epochs // 2
     stages = ("activations", "both")
     scheme = {
         name: {"network": replace(_plain(study).network, scheme=name, where="inner")}
@@ -64,8 +65,8 @@ def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
         "recalibrated norms": {"recalibrate": 20},
         "a real-valued teacher": {"teacher": real},
         "the harder half, twice as often": {"proxy": real, "keep": 0.5, "epochs": (2 * study.epochs,)},
-        "activations first, half of the epochs": {"binarize": stages, "epochs": (second, study.epochs - second or 1)},
-        "activations first, a fifth of the epochs": {"binarize": stages, "epochs": (first, study.epochs - first or 1)},
+        "activations first, half of the epochs": {"binarize": stages, "epochs": (half, study.epochs - half)},
+        "activations first, a fifth of the epochs": {"binarize": stages, "epochs": (fifth, study.epochs - fifth)},
         "BATS' binarizers": scheme["bats"],
         "XNOR-Net's binarizers": scheme["xnor-net"],
         "BNN's binarizers": scheme["bnn"],
@@ -83,6 +84,8 @@ def _plain(study: Study) -> TrainConfig:
 
 def main(study: Study) -> None:
     """Train what is missing, then write the table."""
+    if study.epochs < 5:
+        raise SystemExit(f"--epochs {study.epochs}: is too few to be divided into stages; give 5 or more")
     display, dataset = Display(), load(_plain(study).data)
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in study.seeds:
@@ -118,7 +121,8 @@ def _page(study: Study, found: dict[str, list[dict[str, Any]]]) -> str:
         f"{held:,} held out, {study.epochs} epochs, AdamW at 5e-3 falling linearly, batches of 128, random flips,",
         f"black crops of 4, precision {study.precision}. Accuracies in percent, after the last epoch, of seeds",
         f"{', '.join(map(str, study.seeds))}; the difference from plain is taken seed by seed. Written by",
-        "`benchmarks/ablation.py`.",
+        "`benchmarks/ablation.py`. Training images: what is correct within the last epoch, augmented; in the row of",
+        "the harder half of hard ones only.",
         "",
         "| what is changed | held-out, mean ± sd | minus plain, mean ± sd | each seed | training images | minutes |",
         "|---|---:|---:|---|---:|---:|",

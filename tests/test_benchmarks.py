@@ -50,7 +50,7 @@ def test_temperature_has_a_row_for_every_temperature(tmp_path: Path) -> None:
 
 def test_pieces_are_told_beside_the_plain_training(tmp_path: Path) -> None:
     ablation = script("ablation")
-    study = ablation.Study(tmp_path, seeds=(0, 1), epochs=2, limit=160, width=8, dataset="digits")
+    study = ablation.Study(tmp_path, seeds=(0, 1), epochs=5, limit=160, width=8, dataset="digits")
     ablation.main(study)
     lines = (tmp_path / "README.md").read_text().splitlines()
     rows = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines if line.startswith("| ")}

@@ -42,7 +42,7 @@ TRAIN = TrainConfig(
 #: Everything that docs/recipes.md names, at once.
 PIECES = replace(
     TRAIN, network=NetworkConfig(scheme="standardised", width=4), flip="alternating", crop_fill="reflect", average=3,
-    recalibrate=2, teacher="previous-stage", optimizer="muon", drop_path=0.0,
+    recalibrate=2, teacher="previous-stage", optimizer="muon", drop_path=0.0, whiten=True, keep=0.6, proxy="proxy",
 )  # fmt: skip
 QUIET = Display(silent=True)
 
@@ -235,7 +235,9 @@ def main(out: Path) -> None:
         again = lambda: train(PUBLISHED["pdarts"].genotype, TRAIN, dataset, folder, QUIET, resume=True)  # noqa: E731
         told["train stopped"] = stopped(CellNetwork, 2, again, here=ranks.first)
         told["train"] = again()
-        told["pieces"] = train("vgg-small", PIECES, dataset, RunFolder(out / "pieces", ranks), QUIET)
+        pieces = replace(PIECES, proxy=str(out / "proxy"))
+        train("vgg-small", replace(TRAIN, binarize=("none",)), dataset, RunFolder(out / "proxy", ranks), QUIET)
+        told["pieces"] = train("vgg-small", pieces, dataset, RunFolder(out / "pieces", ranks), QUIET)
         told["pieces"].pop("train_seconds")
         told["statistics"] = statistics(ranks, dataset)
         random = replace(SEARCH, strategy="random", rank_epochs=1)

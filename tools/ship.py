@@ -35,6 +35,8 @@ from binarch.training.trained import settings_of
 
 #: How far the accuracy may be from the training's, which may have been measured in another precision.
 TOLERANCE = 0.005
+#: Hashes of the networks that a training asked.
+BESIDE = ("taught_by", "filtered_by")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def ship(args: Ship) -> Shipped:
         "accuracy_by_class": by_class(answers, dataset),
         "probe_logits": probe_logits(program),
         "config": settings(folder, dataset.name),
-        **{name: value for name, value in folder.settings().items() if name == "taught_by"},
+        **{name: value for name, value in folder.settings().items() if name in BESIDE},
         "trained": folder.read_json("env.json"),
         "packed": {**environment(), **{name: version(name) for name in ("binarch", "numpy", "numba")}},
     }
@@ -151,13 +153,16 @@ def probe_logits(program: Program) -> list[list[float]]:
 def settings(folder: RunFolder, dataset: str) -> dict[str, Any]:
     """The architecture's name and all settings of the training, without the folders of its images and its teacher.
 
+    In the place of a proxy's folder stands the hash of its weights.
+
     ``dataset`` is what was found in the folder of the images, which was read whatever set was named beside it.
     """
     plain = folder.settings()
     config = settings_of(plain)
     named = {"arch": plain["arch"]} if "arch" in plain else {}
-    teacher = {"teacher": None} if "taught_by" in plain else {}
-    return {**config, **teacher, **named, "data": {**config["data"], "dataset": dataset, "data": None}}
+    asked = {"teacher": None} if "taught_by" in plain else {}
+    asked |= {"proxy": plain["filtered_by"]} if "filtered_by" in plain else {}
+    return {**config, **asked, **named, "data": {**config["data"], "dataset": dataset, "data": None}}
 
 
 def main(argv: list[str] | None = None) -> None:

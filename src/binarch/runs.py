@@ -6,6 +6,7 @@
 ``metrics.jsonl``   one JSON object per finished epoch
 ``genotypes/``      the genotype derived after each search epoch
 ``genotype.json``   the final genotype
+``hard.json``       the images that are learned from, where a proxy chose them
 ``result.json``     final numbers: accuracies, seconds, costs
 ``last.ckpt``       everything needed to continue (PyTorch file, read with ``weights_only=True``)
 ``network.safetensors``  weights after the last epoch

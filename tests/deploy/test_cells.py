@@ -36,7 +36,8 @@ def assert_packed(network: nn.Module, size: tuple[int, int]) -> Program:
 )  # fmt: skip
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_genotype(name: str, cells: int, channels: int, size: tuple[int, int]) -> None:
-    config = NetworkConfig(cells=cells, channels=channels, groups=4, output_scale=channels == 24)
+    scheme = "standardised" if cells == 5 else "bats"
+    config = NetworkConfig(cells=cells, channels=channels, groups=4, output_scale=channels == 24, scheme=scheme)
     network = stirred(config.build(published(name), 10, "both"), seed=cells)
     program = assert_packed(network, size)
     binary = sum(isinstance(module, QuantConv2d) and module.is_binary for module in network.modules())

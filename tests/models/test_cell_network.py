@@ -250,8 +250,10 @@ def test_the_second_stage_loads_the_first_and_every_filter_has_one_magnitude(opt
 
 
 def test_schemes_of_the_catalogue_are_refused() -> None:
-    with pytest.raises(UserError, match="scheme: xnor-net is for networks of the catalogue; cells take bats or stand"):
+    with pytest.raises(UserError, match=r"scheme: xnor-net is not possible .* one of bats, standardised"):
         NetworkConfig(scheme="xnor-net").check(published("pdarts"), ("both",), 10, 32)
+    with pytest.raises(UserError, match="scheme: standardised is not possible in cells of the darts space"):
+        NetworkConfig("darts", scheme="standardised").build(published("pdarts"), 10, "none")
 
 
 def test_a_cell_sums_its_edges_and_concatenates_its_states() -> None:

@@ -8,11 +8,11 @@ import torch
 from rich.console import Console
 from torch.nn import functional
 
-from binarch.data import DataConfig, Dataset, load
+from binarch.data import DataConfig, Dataset, load, split
 from binarch.errors import UserError
 from binarch.models import NetworkConfig
 from binarch.runs import RunFolder
-from binarch.training import Display, TrainConfig, train
+from binarch.training import Display, TrainConfig, evaluate, load_network, train
 from binarch.training.device import make_fabric
 from binarch.training.filtering import hardest
 from binarch.training.teacher import load_teacher
@@ -53,20 +53,54 @@ def test_the_kept_are_those_of_the_largest_losses(share: float, count: int, earl
     assert min(losses[at] for at in kept) >= max((losses[at] for at in left), default=0) - 1e-5
 
 
+def weights(folder: Path) -> bytes:
+    return (folder / "network.safetensors").read_bytes()
+
+
 def test_a_training_learns_from_them_only(earlier: str, digits: Dataset, tmp_path: Path) -> None:
+    """As if the others had never been there."""
+    config = replace(PLAIN, proxy=earlier, keep=0.5, validation=0.0)
+    train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
+    kept = hardest(digits.train, load_teacher("proxy", earlier, make_fabric("cpu", "32"), digits), digits, 0.5)
+    hard = Dataset(digits.name, digits.classes, digits.train.subset(kept), digits.mean, digits.std, digits.test)
+    train("vgg-small", replace(PLAIN, validation=0.0), hard, RunFolder(tmp_path / "hard"), quiet())
+    assert weights(tmp_path / "run") == weights(tmp_path / "hard")
+    assert RunFolder(tmp_path / "run").read_json("hard.json")["images"] == kept.tolist()
+
+
+def test_held_out_images_are_not_filtered_and_the_choice_is_kept(earlier: str, digits: Dataset, tmp_path: Path) -> None:
     config = replace(PLAIN, proxy=earlier, keep=0.5)
-    train("vgg-small", config, digits, RunFolder(tmp_path), quiet())
-    (row,) = RunFolder(tmp_path).metrics()
-    images = 32  # 8 of 80 are held out, half of the rest is left out: two batches of 16
-    assert row["images_per_second"] * row["seconds"] == pytest.approx(images, rel=0.1)
-    assert RunFolder(tmp_path).read_json("config.json")["filtered_by"]
+    train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
+    network, read = load_network(RunFolder(tmp_path / "run"))
+    assert read == config
+    held = digits.train.subset(split(digits.train.labels, PLAIN.validation, PLAIN.seed)[1])
+    expected = RunFolder(tmp_path / "run").read_json("result.json")["validation_accuracy"]
+    assert evaluate(network, held, digits).accuracy == expected
+    # another choice, as another device might make it: what was chosen first stays
+    other = RunFolder(tmp_path / "other")
+    other.claim(RunFolder(tmp_path / "run").settings(), resume=False)
+    other.write_json("hard.json", {"images": list(range(36))})
+    train("vgg-small", config, digits, other, quiet(), resume=True)
+    assert other.read_json("hard.json")["images"] == list(range(36))
+    assert weights(tmp_path / "other") != weights(tmp_path / "run")
+
+
+def test_a_run_keeps_its_proxy(earlier: str, digits: Dataset, tmp_path: Path) -> None:
+    config = replace(PLAIN, proxy=earlier, keep=0.5)
+    train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
+    train("vgg-small", replace(PLAIN, seed=1), digits, RunFolder(tmp_path / "another"), quiet())
+    swapped = replace(config, proxy=str(tmp_path / "another"))
+    with pytest.raises(UserError, match=r"^(proxy|filtered_by)"):
+        train("vgg-small", swapped, digits, RunFolder(tmp_path / "run"), quiet(), resume=True)
+    with pytest.raises(UserError, match=r"^(proxy|keep|filtered_by)"):
+        train("vgg-small", PLAIN, digits, RunFolder(tmp_path / "run"), quiet(), resume=True)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"keep": 0.5}, "proxy, keep: go together"),
-        ({"proxy": "x"}, "proxy, keep: go together"),
+        ({"keep": 0.5}, "proxy, keep: None, 0.5 is not possible"),
+        ({"proxy": "x"}, "proxy, keep: x, 1 is not possible"),
         ({"proxy": "x", "keep": 0.0}, "keep: 0.0 is not possible; use above 0 to 1"),
         ({"proxy": "", "keep": 0.5}, 'proxy: "" is not possible'),
     ],
@@ -77,5 +111,5 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], message: str) ->
 
 
 def test_a_proxy_that_is_not_there_is_told(digits: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere"):
+    with pytest.raises(UserError, match=r"^proxy: nowhere.*config\.json"):
         train("vgg-small", replace(PLAIN, proxy="nowhere", keep=0.5), digits, RunFolder(tmp_path), quiet())

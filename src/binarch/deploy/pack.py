@@ -8,6 +8,9 @@ from binarch.runs import RunFolder
 from binarch.runtime.program import Program
 from binarch.training import load_network
 
+#: What a card says of a network of cells besides the genotype.
+_CELLS = ("space", "cells", "channels", "groups", "stem", "scheme")
+
 
 def pack_run(folder: RunFolder) -> Program:
     """Pack the network of a training run, with a card that says where it comes from."""
@@ -20,8 +23,9 @@ def pack_run(folder: RunFolder) -> Program:
         scheme = f"{config.network.scheme}: {config.stages[-1].name}"
         shape = {"network": {"arch": plain["arch"], "width": config.network.width, "scheme": config.network.scheme}}
     else:
-        scheme = f"{config.network.space} space: {config.stages[-1].name}"
-        cells = {name: getattr(config.network, name) for name in ("space", "cells", "channels", "groups")}
+        method = "" if config.network.scheme == "bats" else f", {config.network.scheme}"
+        scheme = f"{config.network.space} space{method}: {config.stages[-1].name}"
+        cells = {name: getattr(config.network, name) for name in _CELLS}
         shape = {"genotype": folder.read_json("genotype.json"), "network": cells}
     card = {
         "classes": known["classes"],

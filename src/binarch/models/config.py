@@ -63,11 +63,11 @@ class NetworkConfig:
     stem: Literal["cifar", "half"] = "cifar"
     """Cells: the first layer keeps the images' size (cifar), or halves it: a quarter of the work."""
     output_scale: bool = False
-    """Cells: learn one factor per output channel of every convolution."""
+    """Cells: learn one factor per output channel of every convolution, as standardised ones always do."""
     auxiliary: bool = False
     """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
-    """The method; catalogue: see binarch list schemes; cells: bats, or standardised (to be learned sooner)."""
+    """The method (see: binarch list schemes); cells: bats or standardised."""
     where: Literal["scheme", "inner", "all"] = "scheme"
     """Catalogue: which layers get it; scheme: those of its paper, inner: all but first and last."""
     width: int = 0
@@ -78,6 +78,11 @@ class NetworkConfig:
 
     def build_space(self, binarize: Binarize) -> Space:
         """The space with its convolutions set to ``binarize``."""
+        if self.scheme not in CELL_SCHEMES or (self.scheme != "bats" and self.space != "bats"):
+            raise UserError(
+                f"scheme: {self.scheme} is not possible in cells of the {self.space} space; use bats, in the bats "
+                f"space one of {', '.join(CELL_SCHEMES)} (others are for networks of the catalogue)"
+            )
         return build_space(self.space, Binarization(binarize, self.output_scale, self.scheme), self.groups)
 
     def check(self, arch: Architecture, stages: tuple[Binarize, ...], classes: int, image_size: int) -> None:
@@ -95,10 +100,6 @@ class NetworkConfig:
         choose("stem", self.stem, ("cifar", "half"))
         if (self.where, self.width) != ("scheme", 0):
             raise UserError("where, width: are for networks of the catalogue; cells have --binarize, --channels")
-        if self.scheme not in CELL_SCHEMES:
-            raise UserError(
-                f"scheme: {self.scheme} is for networks of the catalogue; cells take {' or '.join(CELL_SCHEMES)}"
-            )
         for binarize in stages:
             space = self.build_space(binarize)
             space.check(self.channels)

@@ -48,8 +48,8 @@ class Shipped:
         """What lies beside the file.
 
         ``what`` (one line for people), ``sha256`` and ``bytes`` of the file, ``config`` (the training's, whole),
-        ``taught_by`` (SHA-256 of its teacher's weights, where it had one), ``trained`` and ``packed`` (machine,
-        versions and date of each), ``data`` (name, description, counts of images),
+        ``taught_by`` and ``filtered_by`` (SHA-256 of its teacher's and its proxy's weights, where it had them),
+        ``trained`` and ``packed`` (machine, versions and date of each), ``data`` (name, description, counts of images),
         ``accuracy_by_class`` (of the packed file on the test images, as is ``test_accuracy`` of its card),
         ``accuracy_in_training`` (what the training measured, on its device), ``probe_logits`` (of :func:`probes`).
         """

@@ -21,7 +21,7 @@ SMALL = 0.1
 @final
 @dataclass(frozen=True)
 class Binarization:
-    """Builds the convolutions of cells: those of BATS, or of one of our own that learns sooner (``standardised``).
+    """Builds the convolutions of cells, binarized as in BATS or ``standardised``, which learns sooner.
 
     A real network and a binary one hold the same parameters, so the weights of one stage load into the next:
     that is the two-stage switch (activations first, then filters too).
@@ -48,7 +48,7 @@ class Binarization:
         groups: int = 1,
     ) -> QuantConv2d:
         """A convolution with this setting's quantizers."""
-        standardised = self.scheme == "standardised"
+        filters, inputs = self._quantizers()
         made = QuantConv2d(
             in_channels,
             out_channels,
@@ -57,17 +57,16 @@ class Binarization:
             padding=padding,
             dilation=dilation,
             groups=groups,
-            weight_quantizer=self._filters() if self.binarize == "both" else Identity(),
-            activation_quantizer=self._inputs() if self.binarize != "none" else Identity(),
-            output_scale=standardised or self.output_scale,
+            weight_quantizer=filters if self.binarize == "both" else Identity(),
+            activation_quantizer=inputs if self.binarize != "none" else Identity(),
+            output_scale=self.output_scale or self.scheme == "standardised",
         )
-        if standardised:
-            assert made.scale is not None
+        if made.scale is not None and self.scheme == "standardised":
             nn.init.constant_(made.scale, SMALL)
         return made
 
-    def _filters(self) -> Quantizer:
-        return StandardisedSign(unit=True) if self.scheme == "standardised" else CentredSign()
-
-    def _inputs(self) -> Quantizer:
-        return PolynomialSign() if self.scheme == "standardised" else Sign()
+    def _quantizers(self) -> tuple[Quantizer, Quantizer]:
+        """Of filters and of inputs, where they carry one bit."""
+        if self.scheme == "standardised":
+            return StandardisedSign(unit=True), PolynomialSign()
+        return CentredSign(), Sign()

@@ -54,9 +54,9 @@ class QuantLayer(nn.Module, ABC):
     r"""A product of quantized inputs with quantized weights: :math:`y = \gamma\, c(q_w(W) \ast q_a(x)) + b`.
 
     ``weight`` holds the latent weights. ``scale`` is :math:`\gamma`, one learned factor per output that starts at 1
-    (XNOR-Net++, Bulat and Tzimiropoulos, 2019), ``bias`` b; either may be None. ``correction`` is what a method does
-    to the sums of codes, before they are scaled; ``latent_rule`` what it does to latent weights besides the
-    optimizer's step.
+    (XNOR-Net++, Bulat and Tzimiropoulos, 2019; smaller in ``standardised`` cells), ``bias`` b; either may be None.
+    ``correction`` is what a method does to the sums of codes, before they are scaled; ``latent_rule`` what it does to
+    latent weights besides the optimizer's step.
 
     Real weights take their factors in before the product, which is the same number at a fraction of the work. Codes are
     summed first and scaled then: sums of integers are exact, so a zero is a zero, here as in a packed network. For the

@@ -162,8 +162,8 @@ def standardised() -> Scheme:
     """
     return Scheme(
         "standardised", "standardised signs, after IR-Net (Qin et al., 2020) and Bi-Real Net (Liu et al., 2018)",
-        (1, 1), "nothing", "none: a mixture of our own", lambda weight: StandardisedSign(), PolynomialSign,
-        nonlinearity="none",
+        (1, 1), "nothing; in cells a factor per filter", "none: a mixture of our own",
+        lambda weight: StandardisedSign(), PolynomialSign, nonlinearity="none",
     )  # fmt: skip
 
 

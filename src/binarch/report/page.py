@@ -210,9 +210,11 @@ def _evenly(genotypes: Sequence[tuple[int, Genotype]]) -> list[tuple[int, Genoty
 def _tiles(run: Run, search: Run, train: Run, result: Row) -> list[Tile]:
     costs = mapping(result.get("costs"))
     share = _binary_share(costs)
-    scheme, arch = mapping(train.config.get("network")).get("scheme"), train.config.get("arch")
+    network, arch = mapping(train.config.get("network")), train.config.get("arch")
+    scheme = network.get("scheme")
+    cells = "" if scheme in (None, "bats") else f"{scheme} cells"
     found = [
-        ("Method", f"{scheme} on {arch}" if arch else ""),
+        ("Method", f"{scheme} on {arch}" if arch else cells),
         ("Test accuracy", words.percent(result.get("test_accuracy"))),
         ("Validation accuracy", words.percent(result.get("validation_accuracy"))),
         ("Parameters", words.count(costs.get("params"))),

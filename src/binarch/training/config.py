@@ -86,15 +86,14 @@ class TrainConfig:
     """Teacher: a run folder or previous-stage; share of its loss; temperature."""
     proxy: str | None = None
     keep: float = 1.0
-    """Proxy: the run folder whose network says which images are hard; share of the hardest that is learned from."""
+    """Run folder whose network says which images are hard; share of the hardest to learn from."""
     whiten: bool = False
     """Begin with a first layer that makes the numbers of image patches uncorrelated."""
     batch_size: int = 96
     """Images per step."""
     drop_path: float = 0.0
-    """Largest probability of dropping an edge; grows linearly from 0."""
     auxiliary_weight: float = 0.4
-    """Weight of the auxiliary head's loss."""
+    """Largest chance of dropping an edge, grows linearly from 0; weight of the auxiliary loss."""
     clip: float = 5.0
     """Largest norm of the gradient."""
     average: int = 0
@@ -104,9 +103,8 @@ class TrainConfig:
     crop_fill: CropFill = "black"
     """Pixels of padding for the random crop (0: none); what they show: black, or reflect."""
     flip: Flip = "random"
-    """Mirror no image, half of them at random, or (alternating) every image in every second epoch."""
     cutout: int = 0
-    """Side of the square that is cut out of each image; 0 turns it off."""
+    """Mirror none, half at random, or (alternating) each every second epoch; side of a cut-out square."""
     validation: float = 0.1
     """Share of the training images held out for validation; 0 trains on all."""
     precision: Precision = "auto"
@@ -144,7 +142,10 @@ class TrainConfig:
         require(0 < self.teacher_temperature < inf, "teacher_temperature", self.teacher_temperature, "above 0, finite")
         require(0 < self.keep <= 1, "keep", self.keep, "above 0 to 1")
         if (self.proxy is None) != (self.keep == 1):
-            raise UserError("proxy, keep: go together; give the folder of a training, and a share below 1")
+            raise UserError(
+                f"proxy, keep: {self.proxy}, {self.keep:g} is not possible; give the folder of a training and a share "
+                "below 1, or neither"
+            )
         require(self.proxy != "", "proxy", '""', "the folder of a training")
         require(self.teacher != "", "teacher", '""', "the folder of a training, or previous-stage")
         if self.teacher == PREVIOUS and len(self.binarize) == 1:

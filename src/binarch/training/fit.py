@@ -20,9 +20,13 @@ from binarch.training.loop import Loop, Task
 from binarch.training.mining_task import MiningTask
 from binarch.training.teacher import Teacher, fingerprint, load_teacher
 from binarch.training.train_task import TrainTask
+from binarch.training.whitening import first_layer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+#: Which of the images that are not held out are learned from, in a run with a proxy.
+HARD = "hard.json"
 
 
 def train(
@@ -50,19 +54,21 @@ def train(
         raise UserError(f"binarize: mine cannot be shared by {folder.ranks.world} ranks; start it without torchrun")
     stages = tuple(stage.binarize for stage in config.stages)
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
+    if config.whiten:
+        first_layer(config.network.build(arch, len(dataset.classes), stages[0], dataset.image_size))
     fabric = make_fabric(config.device, config.precision, folder.ranks)
     folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
     named_teacher = None if config.teacher == PREVIOUS else config.teacher
-    teacher = _finished("teacher", named_teacher, fabric, dataset, folder.ranks)
-    proxy = _finished("proxy", config.proxy, fabric, dataset, folder.ranks)
+    teacher = _asked("teacher", named_teacher, fabric, dataset, folder.ranks)
+    proxy = _asked("proxy", config.proxy, fabric, dataset, folder.ranks)
     for flag, name, key in (("teacher", named_teacher, "taught_by"), ("proxy", config.proxy, "filtered_by")):
         plain |= {} if name is None else {key: fingerprint(flag, name)}
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
     if folder.has("result.json"):
         return dict(folder.read_json("result.json"))
-    parts = _parts(config, dataset, fabric, proxy, folder.ranks)
+    parts = _parts(config, dataset, fabric, proxy, folder)
     if not isinstance(arch, str):
         folder.write_json("genotype.json", arch.to_dict())
     display = display.into(folder / "log.txt")
@@ -87,26 +93,31 @@ def train(
 
 
 def _parts(
-    config: TrainConfig, dataset: Dataset, fabric: "Fabric", proxy: Teacher | None, ranks: Ranks
+    config: TrainConfig, dataset: Dataset, fabric: "Fabric", proxy: Teacher | None, folder: RunFolder
 ) -> tuple[Images, Images]:
-    """The images to learn from, only those that ``proxy`` finds hard where there is one; and those held out."""
+    """The images to learn from, only those that ``proxy`` finds hard where there is one; and those held out.
+
+    Which ones are hard is found out once and kept, since another device would round, and so choose, otherwise.
+    """
     images = dataset.train.to(fabric.device)
     kept, held = (indices.to(fabric.device) for indices in split(images.labels.cpu(), config.validation, config.seed))
     training = images.subset(kept)
     if proxy is not None:
-        hard = ranks.told(lambda: hardest(training, proxy, dataset, config.keep).tolist())
-        training = training.subset(torch.tensor(hard, device=fabric.device))
+        if not folder.has(HARD):
+            hard = folder.ranks.told(lambda: hardest(training, proxy, dataset, config.keep).tolist())
+            folder.write_json(HARD, {"images": hard})
+        training = training.subset(torch.tensor(folder.read_json(HARD)["images"], device=fabric.device))
     return training, images.subset(held)
 
 
-def _finished(flag: str, name: str | None, fabric: "Fabric", dataset: Dataset, ranks: Ranks) -> Teacher | None:
+def _asked(flag: str, name: str | None, fabric: "Fabric", dataset: Dataset, ranks: Ranks) -> Teacher | None:
     """The network of the finished training that ``flag`` names, if it names one."""
     if name is None:
         return None
-    network = load_teacher(flag, name, fabric, dataset)
-    if not ranks.agree(network.network.state_dict().values()):
+    found = load_teacher(flag, name, fabric, dataset)
+    if not ranks.agree(found.network.state_dict().values()):
         raise UserError(f"{flag}: {name} differs from rank to rank; give all of them the same training")
-    return network
+    return found
 
 
 def _finish(task: TrainTask, dataset: Dataset, folder: RunFolder, display: Display, *, test: bool) -> dict[str, Any]:

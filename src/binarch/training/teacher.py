@@ -1,4 +1,4 @@
-"""A trained network that teaches another one."""
+"""A trained network that is asked while another one is trained: what it would answer, or what it finds hard."""
 
 import hashlib
 from pathlib import Path
@@ -43,7 +43,10 @@ def load_teacher(flag: str, name: str, fabric: "Fabric", dataset: Dataset) -> Te
     One of other classes, or of another image size, is a :class:`UserError`.
     """
     folder = RunFolder(name)
-    taught, _ = load_network(folder)
+    try:
+        taught, _ = load_network(folder)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
     known = folder.read_json("result.json")
     if known["classes"] != list(dataset.classes):
         raise UserError(

@@ -20,7 +20,7 @@ from binarch.training.device import Device, make_fabric
 from binarch.training.evaluate import evaluate
 
 #: What config.json holds besides the settings.
-_BESIDE = ("verb", "space", "genotype", "arch", "found", "taught_by")
+_BESIDE = ("verb", "space", "genotype", "arch", "found", "taught_by", "filtered_by")
 
 
 def settings_of(plain: Mapping[str, Any]) -> dict[str, Any]:
