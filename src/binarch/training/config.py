@@ -104,7 +104,7 @@ class TrainConfig:
     """Pixels of padding for the random crop (0: none); what they show: black, or reflect."""
     flip: Flip = "random"
     cutout: int = 0
-    """Mirror none, half at random, or (alternating) each every second epoch; side of a cut-out square."""
+    """Mirror none, half at random, or (alternating) all in every second epoch; square cut out."""
     validation: float = 0.1
     """Share of the training images held out for validation; 0 trains on all."""
     precision: Precision = "auto"
