@@ -1,5 +1,6 @@
 """tools/ship.py: from a run folder to a network of the package, or one line that says why not."""
 
+import hashlib
 import importlib.util
 import json
 import sys
@@ -61,6 +62,36 @@ def test_a_cell_network_is_shipped_whole(
     assert page == (found.folder / "README.md").read_text()
     assert "Epochs by stage: activations 1, both 1; seed 0" in page
     assert found.summary()["test_accuracy"] == json.loads((run / "result.json").read_text())["test_accuracy"]
+
+
+def test_whom_a_training_asked_is_told_by_hash_not_by_place(
+    tool: ModuleType, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--teacher", str(run), "--proxy", str(run), "--keep", "0.5", "--scheme", "standardised"]
+    tiny = [
+        *SHAPE,
+        "--epochs",
+        "1",
+        "--limit",
+        "60",
+        "--batch-size",
+        "16",
+        "--binarize",
+        "both",
+        "--learning-rate",
+        "1e-3",
+    ]
+    recipe = ["--arch", "pdarts", "--recipe", "digits", "--no-output-scale"]
+    cli.main(["train", *recipe, "--out", str(tmp_path / "run"), *tiny, *asked])
+    tool.main([str(tmp_path / "run"), "taught", "--what", "A toy", "--into", str(tmp_path / "networks")])
+    found = Shipped(tmp_path / "networks" / "taught")
+    digest = hashlib.sha256((run / "network.safetensors").read_bytes()).hexdigest()
+    assert found.identity["taught_by"] == found.identity["filtered_by"] == found.identity["config"]["proxy"] == digest
+    assert str(run) not in (found.folder / "identity.json").read_text()
+    assert found.program.card["scheme"] == "bats space, standardised: binary activations and weights"
+    assert (found.program.card["network"]["scheme"], found.program.card["network"]["stem"]) == ("standardised", "cifar")
+    page = " ".join((found.folder / "README.md").read_text().split())
+    assert "Of the rest, 50% were learned from: those an earlier network found hardest." in page
 
 
 def test_what_cannot_be_shipped_is_one_line(
