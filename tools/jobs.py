@@ -108,6 +108,10 @@ def _cpu() -> tuple[Job, ...]:
             "--arch results/table2/bats-2.5m-binary-search --stem half --cells 4 --channels 32 --groups 1 "
             "--scheme standardised --learning-rate 5e-3 --epochs 24",
         ),
+        _two_cores(
+            "vgg", "VGG-small, to ship beside them: 20 minutes",
+            "--arch vgg-small --width 48 --scheme standardised --learning-rate 5e-3 --epochs 16",
+        ),
     )  # fmt: skip
 
 
