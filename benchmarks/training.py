@@ -13,7 +13,8 @@ changes it for all.
 FLOP: two per multiply-accumulate, three passes of that size (outputs, gradients of inputs, gradients of filters).
 Floor: that many at the rate of a large matrix product, plus the bytes of every map (written and read once forward, its
 gradient too, and read once more for the gradients of what made it: five times) at the rate of a copy; both rates are
-measured in the same run.
+measured in the same run, in the number format of the quick form. Winograd's algorithm (float32, CPU) computes less than
+is counted and may pass the floor.
 """
 
 import json
@@ -67,7 +68,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Work:
-    """What one step does per image."""
+    """What one step does per image; bytes in float32 unless told otherwise."""
 
     flop: float
     bytes: float
@@ -151,11 +152,18 @@ def step(made: nn.Module, settings: Benchmark, *, quick: bool) -> Callable[[], f
     return take
 
 
-def limits(settings: Benchmark) -> tuple[float, float]:
-    """FLOP per second of a large product, bytes per second of a copy: the best of five."""
-    device = make_fabric(settings.device, "32").device
+def limits(settings: Benchmark) -> tuple[float, float, int]:
+    """FLOP per second of a large product, bytes per second of a copy, the best of five; bytes of a number.
+
+    All in the number format of the quick form.
+    """
+    fabric = make_fabric(settings.device, settings.precision)
+    device = fabric.device
     side = 1536 if device.type == "cpu" else 8192
     a, b = torch.randn(2, side, side, device=device)
+    with fabric.autocast():
+        dtype = (a @ b).dtype
+    a, b = a.to(dtype), b.to(dtype)
     source = torch.randn(1 << (25 if device.type == "cpu" else 28), device=device)
     target = torch.empty_like(source)
 
@@ -167,13 +175,14 @@ def limits(settings: Benchmark) -> tuple[float, float]:
 
         return min(timed() for _ in range(5))
 
-    return 2 * side**3 / best(lambda: a @ b), 2 * 4 * source.numel() / best(lambda: target.copy_(source))
+    copied = 2 * source.element_size() * source.numel()
+    return 2 * side**3 / best(lambda: a @ b), copied / best(lambda: target.copy_(source)), dtype.itemsize
 
 
 def main(settings: Benchmark) -> None:
     """Measure, print a table, and write it with ``--out``."""
     torch.set_num_threads(settings.threads)
-    flops, bandwidth = limits(settings)
+    flops, bandwidth, size = limits(settings)
     lines = [
         "| step | quick, images/s | straightforward | ratio (least - most) | GFLOP/s | floor, images/s |",
         "|---|---:|---:|---:|---:|---:|",
@@ -190,6 +199,7 @@ def main(settings: Benchmark) -> None:
             quick = network(row, settings)
             slow = plain(quick)
             counted = work(quick, settings.image_size)
+        counted = Work(counted.flop, counted.bytes * size / 4)
         steps = step(quick, settings, quick=True), step(slow, settings, quick=False)
         for take in steps:
             take()
