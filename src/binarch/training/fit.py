@@ -48,14 +48,8 @@ def train(
     (SyncBatchNorm has no form for CPUs); running statistics are averaged after each step, so that all ranks always hold
     the same.
     """
-    if "mine" in config.binarize and not isinstance(arch, str):
-        raise UserError("binarize: mine is for networks of the catalogue; cells have no interactions")
-    if "mine" in config.binarize and folder.ranks.world > 1:
-        raise UserError(f"binarize: mine cannot be shared by {folder.ranks.world} ranks; start it without torchrun")
     stages = tuple(stage.binarize for stage in config.stages)
-    config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
-    if config.whiten:
-        first_layer(config.network.build(arch, len(dataset.classes), stages[0], dataset.image_size))
+    _check(arch, config, dataset, folder.ranks)
     fabric = make_fabric(config.device, config.precision, folder.ranks)
     folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
@@ -90,6 +84,18 @@ def train(
     task = Loop(folder, display, config.seed, [partial(build, index) for index in range(len(stages))]).run()
     assert isinstance(task, TrainTask)
     return _finish(task, dataset, folder, display, test=test)
+
+
+def _check(arch: Architecture, config: TrainConfig, dataset: Dataset, ranks: Ranks) -> None:
+    """Refuse what cannot be trained, before anything is read or written."""
+    if "mine" in config.binarize and not isinstance(arch, str):
+        raise UserError("binarize: mine is for networks of the catalogue; cells have no interactions")
+    if "mine" in config.binarize and ranks.world > 1:
+        raise UserError(f"binarize: mine cannot be shared by {ranks.world} ranks; start it without torchrun")
+    stages = tuple(stage.binarize for stage in config.stages)
+    config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
+    if config.whiten:
+        first_layer(config.network.build(arch, len(dataset.classes), stages[0], dataset.image_size))
 
 
 def _parts(
