@@ -11,6 +11,7 @@ order. What is finished is read back and what was stopped continues, so a proces
 
 import json
 import statistics
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,10 @@ def _plain(study: Study) -> TrainConfig:
 def main(study: Study) -> None:
     """Train what is missing, then write the table."""
     if study.epochs < 5:
-        raise SystemExit(f"--epochs {study.epochs}: is too few to be divided into stages; give 5 or more")
+        print(
+            f"ablation: --epochs {study.epochs}: is too few to be divided into stages; give 5 or more", file=sys.stderr
+        )
+        sys.exit(2)
     display, dataset = Display(), load(_plain(study).data)
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in study.seeds:

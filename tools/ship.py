@@ -153,9 +153,8 @@ def probe_logits(program: Program) -> list[list[float]]:
 def settings(folder: RunFolder, dataset: str) -> dict[str, Any]:
     """The architecture's name and all settings of the training, without the folders of its images and its teacher.
 
-    In the place of a proxy's folder stands the hash of its weights.
-
-    ``dataset`` is what was found in the folder of the images, which was read whatever set was named beside it.
+    In the place of a proxy's folder stands the hash of its weights. ``dataset`` is what was found in
+    the folder of the images, which was read whatever set was named beside it.
     """
     plain = folder.settings()
     config = settings_of(plain)
