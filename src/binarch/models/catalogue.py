@@ -8,7 +8,7 @@ from torch import nn
 
 from binarch.errors import UserError, choose
 from binarch.models.nasnet import AMOEBANET_A, NASNET_A, ScaffoldNetwork
-from binarch.models.reactnet import ReActNetSmall
+from binarch.models.reactnet import ReActNet
 from binarch.models.resnet import CbcnResNet18, ResNet18, ResNet20
 from binarch.models.vgg import VggSmall
 from binarch.models.wide_resnet import WideResNet40
@@ -76,7 +76,12 @@ MODELS: dict[str, Model] = {
     "reactnet-small": Model(
         "nine blocks of ReActNet behind a stem of stride 2, made for quick training",
         96,
-        lambda width, classes, _: ReActNetSmall(width=width, classes=classes),
+        lambda width, classes, _: ReActNet(blocks=(3, 3, 3), halve=True, width=width, classes=classes),
+    ),
+    "reactnet-fine": Model(
+        "ten blocks of ReActNet in four stages, the first at full size",
+        48,
+        lambda width, classes, _: ReActNet(blocks=(2, 3, 3, 2), halve=False, width=width, classes=classes),
     ),
     "wrn40-1": Model("wide ResNet of 40 layers, widths 16-16-32-64", 16, _wide(1)),
     "wrn40-2": Model("wide ResNet of 40 layers, widths 16-32-64-128; the stem has width / 2", 32, _wide(2)),

@@ -1,4 +1,4 @@
-"""A small network of ReActNet's blocks, shaped for quick training."""
+"""Small networks of ReActNet's blocks, shaped for quick training."""
 
 from collections import OrderedDict
 from typing import final
@@ -54,25 +54,27 @@ class ReActBlock(nn.Module):
 
 
 @final
-class ReActNetSmall(nn.Sequential):
-    """Stages of widths w, 2w, 4w with three :class:`ReActBlock` each, at a half, a quarter and an eighth of the size.
+class ReActNet(nn.Sequential):
+    """Stages of :class:`ReActBlock`, as many in each as ``blocks`` tells, of widths w, 2w, 4w...; sizes halve between them.
 
-    The stem is a 4 x 4 convolution of stride 2, a batch norm and a PReLU: maps at full resolution would take more time
-    than all the rest. A last batch norm stands before the head. Images (N, 3, S, S) to logits (N, classes), S a
-    multiple of 8.
+    The stem is a convolution, a batch norm and a PReLU: with ``halve`` 4 x 4 of stride 2, so that the first stage works
+    at half the images' size, else 3 x 3 of stride 1. A last batch norm stands before the head. Images (N, 3, S, S) to
+    logits (N, classes), S a multiple of 8.
     """
 
-    def __init__(self, *, width: int = 96, classes: int = 10) -> None:
-        stem = nn.Conv2d(3, width, 4, 2, 1, bias=False), nn.BatchNorm2d(width), PReLU(width)
-        blocks = [ReActBlock(width, width, pool=False)]
-        for stage in range(3):
+    def __init__(self, *, blocks: tuple[int, ...], halve: bool, width: int, classes: int = 10) -> None:
+        kernel, stride = (4, 2) if halve else (3, 1)
+        stem = nn.Conv2d(3, width, kernel, stride, 1, bias=False), nn.BatchNorm2d(width), PReLU(width)
+        stages, inputs = [], width
+        for stage, count in enumerate(blocks):
             wide = width << stage
-            blocks += [ReActBlock(wide // 2, wide, pool=True)] * bool(stage)
-            blocks += [ReActBlock(wide, wide, pool=False) for _ in range(2)]
+            stages += [ReActBlock(inputs, wide, pool=stage > 0)]
+            stages += [ReActBlock(wide, wide, pool=False) for _ in range(count - 1)]
+            inputs = wide
         parts: dict[str, nn.Module] = {
             "stem": nn.Sequential(*stem),
-            "blocks": nn.Sequential(*blocks),
-            "last": nn.BatchNorm2d(4 * width),
-            "head": head(4 * width, classes),
+            "blocks": nn.Sequential(*stages),
+            "last": nn.BatchNorm2d(inputs),
+            "head": head(inputs, classes),
         }
         super().__init__(OrderedDict(parts))
