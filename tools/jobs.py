@@ -88,29 +88,40 @@ def _table1() -> list[Job]:
     ]  # fmt: skip
 
 
-def _two_cores(name: str, goal: str, flags: str) -> Job:
+def _two_cores(name: str, goal: str, flags: str, needs: tuple[str, ...] = ()) -> Job:
     """A training that takes hours of two cores with bfloat16: the recipe that results/log.md came to."""
     common = (
-        "--binarize both --precision bf16 --batch-size 128 --schedule linear --label-smoothing 0.1 --flip alternating "
-        "--crop-fill reflect --validation 0.02 --seed 0"
+        "--precision bf16 --batch-size 128 --schedule linear --flip alternating --crop-fill reflect --validation 0.02 "
+        "--seed 0"
     )
-    return _run(name, goal, "train", f"{flags} {common}")
+    return _run(name, goal, "train", f"{flags} {common}", needs=needs)
 
 
 def _cpu() -> tuple[Job, ...]:
+    one_bit = "--scheme standardised --binarize both --learning-rate 5e-3"
     return (
         _two_cores(
             "dense", "a dense network of one bit, within three hours: 90 % or more",
-            "--arch reactnet-small --width 96 --scheme standardised --learning-rate 5e-3 --epochs 40 --crop-padding 3",
+            f"--arch reactnet-small --width 96 {one_bit} --label-smoothing 0.1 --epochs 40 --crop-padding 3",
         ),
         _two_cores(
             "cells", "a searched cell network of one bit, within three hours: 86 % or more",
             "--arch results/table2/bats-2.5m-binary-search --stem half --cells 4 --channels 32 --groups 1 "
-            "--scheme standardised --learning-rate 5e-3 --epochs 24",
+            f"{one_bit} --label-smoothing 0.1 --epochs 24",
         ),
         _two_cores(
             "vgg", "VGG-small, to ship beside them: 20 minutes",
-            "--arch vgg-small --width 48 --scheme standardised --learning-rate 5e-3 --epochs 16",
+            f"--arch vgg-small --width 48 {one_bit} --label-smoothing 0.1 --epochs 16",
+        ),
+        _two_cores(
+            "teacher", "a real-valued VGG-small, to teach the next: half an hour of one core",
+            "--arch vgg-small --width 48 --binarize none --whiten --optimizer muon --learning-rate 1e-2 "
+            "--weight-decay 0.1 --epochs 14",
+        ),
+        _two_cores(
+            "fine", "a dense network of one bit with a teacher, within three hours both: 90 % or more",
+            f"--arch reactnet-fine --width 48 {one_bit} --teacher {{out}}/teacher --epochs 41",
+            needs=("teacher",),
         ),
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ PARAMETERS = {
     "resnet18": 11_173_962,
     "resnet18-cbcn": 2_875_392 + 45_056 + 1_728 + 2_570 + 4_736 + 2_112,
     "reactnet-small": 4_396_032 + 4_608 + 3_850 + 4_992 + 2_112 + 1_728,
+    "reactnet-fine": 3_068_928 + 1_296 + 3_850 + 4_320 + 1_776 + 1_392,
     "wrn40-1": 563_930,
     "wrn40-2": 2_243_546,
     "wrn40-4": 8_949_210,
@@ -109,7 +110,7 @@ def test_vgg_multiplies_as_often_as_published(name: str) -> None:
 @pytest.mark.parametrize(
     "name, convolutions, relus",
     [("vgg-small", 6, 6), ("vgg-small-fc", 6, 8), ("resnet20", 19, 19), ("resnet18", 20, 17),
-     ("resnet18-cbcn", 20, 0), ("reactnet-small", 10, 0), ("wrn40-1", 39, 37), ("wrn40-2", 40, 37),
+     ("resnet18-cbcn", 20, 0), ("reactnet-small", 10, 0), ("reactnet-fine", 11, 0), ("wrn40-1", 39, 37), ("wrn40-2", 40, 37),
      ("wrn40-cbcn", 39, 37), ("nasnet-a", 1 + 18 * 22 + 2 * 22 + 5, 18 * 12 + 2 * 12 + 1)],
 )  # fmt: skip
 def test_layers_are_modules_of_their_own(name: str, convolutions: int, relus: int) -> None:
