@@ -120,7 +120,7 @@ def _cpu() -> tuple[Job, ...]:
         ),
         _two_cores(
             "fine", "a dense network of one bit with a teacher, within three hours both: 90 % or more",
-            f"--arch reactnet-fine --width 48 {one_bit} --teacher {{out}}/teacher --epochs 41",
+            f"--arch reactnet-fine --width 48 {one_bit} --teacher {{best}} --epochs 41",
             needs=("teacher",),
         ),
     )  # fmt: skip

@@ -110,8 +110,9 @@ def test_vgg_multiplies_as_often_as_published(name: str) -> None:
 @pytest.mark.parametrize(
     "name, convolutions, relus",
     [("vgg-small", 6, 6), ("vgg-small-fc", 6, 8), ("resnet20", 19, 19), ("resnet18", 20, 17),
-     ("resnet18-cbcn", 20, 0), ("reactnet-small", 10, 0), ("reactnet-fine", 11, 0), ("wrn40-1", 39, 37), ("wrn40-2", 40, 37),
-     ("wrn40-cbcn", 39, 37), ("nasnet-a", 1 + 18 * 22 + 2 * 22 + 5, 18 * 12 + 2 * 12 + 1)],
+     ("resnet18-cbcn", 20, 0), ("reactnet-small", 10, 0), ("reactnet-fine", 11, 0),
+     ("wrn40-1", 39, 37), ("wrn40-2", 40, 37), ("wrn40-cbcn", 39, 37),
+     ("nasnet-a", 1 + 18 * 22 + 2 * 22 + 5, 18 * 12 + 2 * 12 + 1)],
 )  # fmt: skip
 def test_layers_are_modules_of_their_own(name: str, convolutions: int, relus: int) -> None:
     """A scheme replaces modules, so each has to be there, and to be called once."""

@@ -55,7 +55,7 @@ class ReActBlock(nn.Module):
 
 @final
 class ReActNet(nn.Sequential):
-    """Stages of :class:`ReActBlock`, as many in each as ``blocks`` tells, of widths w, 2w, 4w...; sizes halve between them.
+    """Stages of ``blocks`` :class:`ReActBlock` each, of widths w, 2w, 4w...; sizes halve between them.
 
     The stem is a convolution, a batch norm and a PReLU: with ``halve`` 4 x 4 of stride 2, so that the first stage works
     at half the images' size, else 3 x 3 of stride 1. A last batch norm stands before the head. Images (N, 3, S, S) to
