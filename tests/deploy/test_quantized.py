@@ -241,7 +241,7 @@ CHEAP = {
     ("bnn-shift", "resnet20"), ("xnor-net", "resnet20"), ("ttq", "resnet20"), ("hwgq", "vgg-small"),
     ("lq-net", "wrn40-1"), ("cbcn", "resnet18-cbcn"), ("cbcn", "wrn40-cbcn"), ("ccnn", "wrn40-4"),
     ("ci-net", "wrn40-2"), ("ci-net", "vgg-small"), ("bats", "amoebanet-a"), ("ccnn", "nasnet-a"),
-    ("standardised", "reactnet-small"),
+    ("standardised", "reactnet-small"), ("standardised", "reactnet-fine"),
 }  # fmt: skip
 PAIRS = [
     pytest.param(scheme, net, marks=() if (scheme, net) in CHEAP else pytest.mark.slow, id=f"{scheme}-{net}")
