@@ -20,6 +20,7 @@ import tyro
 
 from binarch.data import DataConfig, Dataset, load
 from binarch.models import NetworkConfig
+from binarch.nn import SignGradient
 from binarch.runs import RunFolder, environment, write_atomic
 from binarch.training import Display, TrainConfig, train
 from binarch.training.device import Precision
@@ -49,10 +50,11 @@ def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
     """What each training changes; ``real`` is the folder of the real-valued one."""
     fifth, half = study.epochs // 5, study.epochs // 2
     stages = ("activations", "both")
-    scheme = {
-        name: {"network": replace(_plain(study).network, scheme=name, where="inner")}
-        for name in ("bats", "xnor-net", "bnn")
-    }
+
+    def method(name: str, gradient: SignGradient = "scheme") -> dict[str, Any]:
+        changed = replace(_plain(study).network, scheme=name, where="inner", sign_gradient=gradient)
+        return {"network": changed}
+
     return {
         PLAIN: {},
         "alternating flips": {"flip": "alternating"},
@@ -65,12 +67,15 @@ def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
         "averaged weights": {"average": 100, "recalibrate": 20},
         "recalibrated norms": {"recalibrate": 20},
         "a real-valued teacher": {"teacher": real},
+        "a real-valued teacher and no labels": {"teacher": real, "teacher_weight": 1.0},
         "the harder half, twice as often": {"proxy": real, "keep": 0.5, "epochs": (2 * study.epochs,)},
         "activations first, half of the epochs": {"binarize": stages, "epochs": (half, study.epochs - half)},
         "activations first, a fifth of the epochs": {"binarize": stages, "epochs": (fifth, study.epochs - fifth)},
-        "BATS' binarizers": scheme["bats"],
-        "XNOR-Net's binarizers": scheme["xnor-net"],
-        "BNN's binarizers": scheme["bnn"],
+        "sign gradients of a window": method("standardised", "window"),
+        "BATS' binarizers: centred filters, that window": method("bats"),
+        "BATS' filters, polynomial sign gradients": method("bats", "polynomial"),
+        "XNOR-Net's binarizers": method("xnor-net"),
+        "BNN's binarizers": method("bnn"),
     }
 
 

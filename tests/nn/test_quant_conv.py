@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from binarch.errors import UserError
 from binarch.nn import Binarization, QuantConv2d
-from binarch.quantizers import CentredSign, Identity, PolynomialSign, Sign
+from binarch.quantizers import CentredSign, Identity, PolynomialSign, Sign, StandardisedSign
 
 
 def conv(inputs: int, outputs: int, kernel: int, **options: object) -> QuantConv2d:
@@ -189,8 +189,21 @@ def test_standardised_cells_begin_with_small_sums(binarize: str, weights: int, a
         assert deviation == pytest.approx(0.1 * (2 / torch.pi) ** 0.5, rel=0.15)
 
 
+def test_the_gradient_of_a_sign_is_chosen_apart_from_the_scheme() -> None:
+    layers = [
+        Binarization("both", scheme=scheme, sign_gradient=gradient).conv(4, 4, 3)  # type: ignore[arg-type]
+        for scheme in ("bats", "standardised")
+        for gradient in ("window", "polynomial")
+    ]
+    assert [type(layer.activation_quantizer) for layer in layers] == [Sign, PolynomialSign] * 2
+    assert [type(layer.weight_quantizer) for layer in layers] == [CentredSign] * 2 + [StandardisedSign] * 2
+    assert Binarization("none", sign_gradient="polynomial").conv(4, 4, 3).activation_quantizer.bits == 32
+
+
 def test_an_unknown_binarization_is_named() -> None:
     with pytest.raises(UserError, match=r"binarize: 'weights'.*activations, both, none"):
         Binarization("weights")
     with pytest.raises(UserError, match=r"scheme: 'xnor-net'.*bats, standardised"):
         Binarization(scheme="xnor-net")
+    with pytest.raises(UserError, match=r"sign_gradient: 'clip'.*polynomial, scheme, window"):
+        Binarization(sign_gradient="clip")  # type: ignore[arg-type]

@@ -39,6 +39,23 @@ def test_settings(name: str) -> None:
     assert (s.kernels, s.multiple) == (((3,), 4) if name == "cbcn" else ((), 1))
 
 
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_gradient_of_its_signs(name: str) -> None:
+    """Forward the same signs; backward 1 within the window, or 2 - 2 |x|; schemes without plain signs refuse."""
+    scheme = find_scheme(name)
+    assert scheme.with_sign_gradient("scheme") == scheme
+    if name not in {"bats", "bnn", "xnor-net", "cbcn", "ci-net", "standardised"}:
+        with pytest.raises(UserError, match=f"sign_gradient: window is not possible with {name}, .*not plain signs"):
+            scheme.with_sign_gradient("window")
+        return
+    x = torch.tensor([-1.5, -0.75, 0.0, 0.25, 1.5], requires_grad=True)
+    expected = {"window": [0.0, 1.0, 1.0, 1.0, 0.0], "polynomial": [0.0, 0.5, 2.0, 1.5, 0.0]}
+    for gradient, slopes in expected.items():
+        signs = scheme.with_sign_gradient(gradient).activation()(x)  # type: ignore[arg-type]
+        assert signs.tolist() == [-1, -1, 1, 1, 1]
+        assert torch.autograd.grad(signs.sum(), x)[0].tolist() == slopes
+
+
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(UserError, match=r"scheme: 'xnor'.*bats, bc, .*xnor-net"):
         find_scheme("xnor")

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from torch import Tensor, nn
 
 from binarch.errors import UserError, choose
 from binarch.models.catalogue import MODELS, build_model
 from binarch.models.cell_network import CellNetwork
-from binarch.nn import CELL_SCHEMES, SCHEMES, Binarization, Binarize, binarize_, find_scheme, settle
+from binarch.nn import CELL_SCHEMES, SCHEMES, Binarization, Binarize, SignGradient, binarize_, find_scheme, settle
 from binarch.nn.scheme import as_they_are
 from binarch.quantizers import Correction, Quantizer
 from binarch.spaces import Genotype, Space, build_space, find_genotype
@@ -67,7 +67,8 @@ class NetworkConfig:
     auxiliary: bool = False
     """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
-    """The method (see: binarch list schemes); cells: bats or standardised."""
+    sign_gradient: SignGradient = "scheme"
+    """The method (see: binarch list schemes), in cells bats or standardised; what stands for a sign's gradient."""
     where: Literal["scheme", "inner", "all"] = "scheme"
     """Catalogue: which layers get it; scheme: those of its paper, inner: all but first and last."""
     width: int = 0
@@ -75,6 +76,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         choose("scheme", self.scheme, SCHEMES)
+        choose("sign_gradient", self.sign_gradient, get_args(SignGradient))
 
     def build_space(self, binarize: Binarize) -> Space:
         """The space with its convolutions set to ``binarize``."""
@@ -83,7 +85,8 @@ class NetworkConfig:
                 f"scheme: {self.scheme} is not possible in cells of the {self.space} space; use bats, in the bats "
                 f"space one of {', '.join(CELL_SCHEMES)} (others are for networks of the catalogue)"
             )
-        return build_space(self.space, Binarization(binarize, self.output_scale, self.scheme), self.groups)
+        made = Binarization(binarize, self.output_scale, self.scheme, self.sign_gradient)
+        return build_space(self.space, made, self.groups)
 
     def check(self, arch: Architecture, stages: tuple[Binarize, ...], classes: int, image_size: int) -> None:
         """Refuse what cannot be built."""
@@ -151,7 +154,7 @@ class NetworkConfig:
         if weights is not None:  # before the quantizers are made, which start from them
             network.load_state_dict({key: weights[key] for key in network.state_dict() if key in weights}, strict=False)
         if binarize != "none":
-            scheme = find_scheme(self.scheme)
+            scheme = find_scheme(self.scheme).with_sign_gradient(self.sign_gradient)
             scheme = scheme if binarize == "both" else scheme.with_real_weights()
             leave = ("auxiliary",) if self.auxiliary else ()
             binarize_(network, scheme, where=None if self.where == "scheme" else self.where, leave=leave)

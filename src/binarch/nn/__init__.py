@@ -17,6 +17,7 @@ from binarch.nn.quant_layer import QuantLayer, Stair, stairs, uneven
 from binarch.nn.quant_linear import QuantLinear
 from binarch.nn.scheme import Scheme
 from binarch.nn.schemes import SCHEMES, find_scheme
+from binarch.nn.sign_gradient import SignGradient
 
 __all__ = [
     "CELL_SCHEMES",
@@ -38,6 +39,7 @@ __all__ = [
     "Scheme",
     "ShiftBatchNorm",
     "ShiftedPair",
+    "SignGradient",
     "Stair",
     "Where",
     "Zero",

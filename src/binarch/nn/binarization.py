@@ -7,6 +7,7 @@ from torch import nn
 
 from binarch.errors import choose
 from binarch.nn.quant_conv import QuantConv2d
+from binarch.nn.sign_gradient import SignGradient, with_gradient
 from binarch.quantizers import CentredSign, Identity, PolynomialSign, Quantizer, Sign, StandardisedSign
 
 #: ``none``: real network; ``activations``: 1-bit inputs, real filters; ``both``: 1-bit inputs and filters.
@@ -31,10 +32,12 @@ class Binarization:
     output_scale: bool = False
     """Whether ``bats`` learns a factor per output channel, from one on; ``standardised`` always learns one."""
     scheme: str = "bats"
+    sign_gradient: SignGradient = "scheme"
 
     def __post_init__(self) -> None:
         choose("binarize", self.binarize, get_args(Binarize))
         choose("scheme", self.scheme, CELL_SCHEMES)
+        choose("sign_gradient", self.sign_gradient, get_args(SignGradient))
 
     def conv(
         self,
@@ -68,5 +71,5 @@ class Binarization:
     def _quantizers(self) -> tuple[Quantizer, Quantizer]:
         """Of filters and of inputs, where they carry one bit."""
         if self.scheme == "standardised":
-            return StandardisedSign(unit=True), PolynomialSign()
-        return CentredSign(), Sign()
+            return StandardisedSign(unit=True), with_gradient(PolynomialSign, self.sign_gradient, self.scheme)()
+        return CentredSign(), with_gradient(Sign, self.sign_gradient, self.scheme)()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from binarch.nn.norms import BatchNorm
 from binarch.nn.quant_layer import Shape2d
+from binarch.nn.sign_gradient import SignGradient, with_gradient
 from binarch.quantizers import Correction, Free, Identity, LatentRule, Quantizer
 
 #: What becomes of a ReLU: it stays; a hard tanh (the window of a sign); nothing (the sign is the nonlinearity).
@@ -57,6 +58,10 @@ class Scheme:
     latent_rule: LatentRule = field(default_factory=Free)
     correction: Callable[[Shape2d], Correction | None] = no_correction
     """What is done to a convolution's sums, given its shape."""
+
+    def with_sign_gradient(self, gradient: SignGradient) -> "Scheme":
+        """The same method with another gradient of its activations' signs."""
+        return replace(self, activation=with_gradient(self.activation, gradient, self.name))
 
     def with_real_weights(self) -> "Scheme":
         """The same activations on real weights: the first of two training stages."""
