@@ -49,6 +49,7 @@ class Study:
 def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
     """What each training changes; ``real`` is the folder of the real-valued one."""
     fifth, half = study.epochs // 5, study.epochs // 2
+    together = {"teacher": real, "whiten": True, "crop_fill": "reflect"}
     stages = ("activations", "both")
 
     def method(name: str, gradient: SignGradient = "scheme") -> dict[str, Any]:
@@ -76,6 +77,13 @@ def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
         "BATS' filters, polynomial sign gradients": method("bats", "polynomial"),
         "XNOR-Net's binarizers": method("xnor-net"),
         "BNN's binarizers": method("bnn"),
+        "BNN's binarizers, half the rate": method("bnn") | {"learning_rate": (2.5e-3,)},
+        "BNN's binarizers, twice the rate": method("bnn") | {"learning_rate": (1e-2,)},
+        "twice the rate": {"learning_rate": (1e-2,)},
+        "four times the rate": {"learning_rate": (2e-2,)},
+        "weight decay of 0.5": {"weight_decay": (0.5,)},
+        "teacher, whitened, reflected": together,
+        "BNN's binarizers, teacher, whitened, reflected": method("bnn") | together,
     }
 
 

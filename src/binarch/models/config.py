@@ -68,7 +68,7 @@ class NetworkConfig:
     """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
     sign_gradient: SignGradient = "scheme"
-    """The method (see: binarch list schemes), in cells bats or standardised; what stands for a sign's gradient."""
+    """The method (binarch list schemes; cells: bats or standardised); gradient of its signs."""
     where: Literal["scheme", "inner", "all"] = "scheme"
     """Catalogue: which layers get it; scheme: those of its paper, inner: all but first and last."""
     width: int = 0
