@@ -1,4 +1,4 @@
-"""What each piece of a recipe does alone: one thing changed, as many images seen, seeds side by side.
+"""What each piece of a recipe does alone, and a few together: as many images seen, seeds side by side.
 
     python benchmarks/ablation.py --data PATH --out results/ablation
 
@@ -73,7 +73,7 @@ def pieces(study: Study, real: str) -> dict[str, dict[str, Any]]:
         "activations first, half of the epochs": {"binarize": stages, "epochs": (half, study.epochs - half)},
         "activations first, a fifth of the epochs": {"binarize": stages, "epochs": (fifth, study.epochs - fifth)},
         "sign gradients of a window": method("standardised", "window"),
-        "BATS' binarizers: centred filters, that window": method("bats"),
+        "BATS' filters, sign gradients of a window": method("bats"),
         "BATS' filters, polynomial sign gradients": method("bats", "polynomial"),
         "XNOR-Net's binarizers": method("xnor-net"),
         "BNN's binarizers": method("bnn"),
@@ -132,7 +132,7 @@ def _slug(name: str) -> str:
 def _page(study: Study, found: dict[str, list[dict[str, Any]]]) -> str:
     held = round(study.limit / 5)
     lines = [
-        "# Pieces of a recipe, one at a time",
+        "# Pieces of a recipe, one at a time and a few together",
         "",
         f"`{ARCH}` of width {study.width}, 1/1 bits, {study.limit - held:,} training images of {study.dataset},",
         f"{held:,} held out, {study.epochs} epochs, AdamW at 5e-3 falling linearly, batches of 128, random flips,",

@@ -86,12 +86,14 @@ def test_whom_a_training_asked_is_told_by_hash_not_by_place(
     tool.main([str(tmp_path / "run"), "taught", "--what", "A toy", "--into", str(tmp_path / "networks")])
     found = Shipped(tmp_path / "networks" / "taught")
     digest = hashlib.sha256((run / "network.safetensors").read_bytes()).hexdigest()
-    assert found.identity["taught_by"] == found.identity["filtered_by"] == found.identity["config"]["proxy"] == digest
+    assert found.identity["taught_by"] == found.identity["config"]["teacher"] == digest
+    assert found.identity["filtered_by"] == found.identity["config"]["proxy"] == digest
     assert str(run) not in (found.folder / "identity.json").read_text()
     assert found.program.card["scheme"] == "bats space, standardised: binary activations and weights"
     assert (found.program.card["network"]["scheme"], found.program.card["network"]["stem"]) == ("standardised", "cifar")
     page = " ".join((found.folder / "README.md").read_text().split())
     assert "Of the rest, 50% were learned from: those an earlier network found hardest." in page
+    assert "A teacher's answers were 50% of the loss. Epochs by stage: both 1" in page
 
 
 def test_what_cannot_be_shipped_is_one_line(

@@ -35,8 +35,8 @@ from binarch.training.trained import settings_of
 
 #: How far the accuracy may be from the training's, which may have been measured in another precision.
 TOLERANCE = 0.005
-#: Hashes of the networks that a training asked.
-BESIDE = ("taught_by", "filtered_by")
+#: The networks that a training asked, and where the hashes of their weights stand.
+BESIDE = {"teacher": "taught_by", "proxy": "filtered_by"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def ship(args: Ship) -> Shipped:
         "accuracy_by_class": by_class(answers, dataset),
         "probe_logits": probe_logits(program),
         "config": settings(folder, dataset.name),
-        **{name: value for name, value in folder.settings().items() if name in BESIDE},
+        **{name: value for name, value in folder.settings().items() if name in BESIDE.values()},
         "trained": folder.read_json("env.json"),
         "packed": {**environment(), **{name: version(name) for name in ("binarch", "numpy", "numba")}},
     }
@@ -151,16 +151,15 @@ def probe_logits(program: Program) -> list[list[float]]:
 
 
 def settings(folder: RunFolder, dataset: str) -> dict[str, Any]:
-    """The architecture's name and all settings of the training, without the folders of its images and its teacher.
+    """The architecture's name and all settings of the training, without the folder of its images.
 
-    In the place of a proxy's folder stands the hash of its weights. ``dataset`` is what was found in
-    the folder of the images, which was read whatever set was named beside it.
+    In the place of a teacher's or a proxy's folder stands the hash of its weights. ``dataset`` is what was found in the
+    folder of the images, which was read whatever set was named beside it.
     """
     plain = folder.settings()
     config = settings_of(plain)
     named = {"arch": plain["arch"]} if "arch" in plain else {}
-    asked = {"teacher": None} if "taught_by" in plain else {}
-    asked |= {"proxy": plain["filtered_by"]} if "filtered_by" in plain else {}
+    asked = {flag: plain[key] for flag, key in BESIDE.items() if key in plain}
     return {**config, **asked, **named, "data": {**config["data"], "dataset": dataset, "data": None}}
 
 

@@ -10,6 +10,7 @@ from binarch.errors import UserError
 from binarch.models import CellNetwork, NetworkConfig, Stem, costs, reductions
 from binarch.models.cell_network import CellModule
 from binarch.nn import Binarization, DropPath, QuantConv2d
+from binarch.quantizers import PolynomialSign
 from binarch.spaces import PUBLISHED, Bats, Cell, Darts, Edge, Genotype, Nasnet, published
 
 REAL = Darts(Binarization("none"))
@@ -254,6 +255,22 @@ def test_schemes_of_the_catalogue_are_refused() -> None:
         NetworkConfig(scheme="xnor-net").check(published("pdarts"), ("both",), 10, 32)
     with pytest.raises(UserError, match="scheme: standardised is not possible in cells of the darts space"):
         NetworkConfig("darts", scheme="standardised").build(published("pdarts"), 10, "none")
+
+
+@pytest.mark.parametrize("arch", ["cells", "reactnet-small"])
+def test_the_gradient_of_signs_reaches_the_network(arch: str) -> None:
+    config = NetworkConfig(cells=3, channels=12, width=0 if arch == "cells" else 8, sign_gradient="polynomial")
+    network = config.build(published("pdarts") if arch == "cells" else arch, 10, "both")
+    convolutions = [module for module in network.modules() if isinstance(module, QuantConv2d)]
+    assert convolutions
+    assert all(isinstance(module.activation_quantizer, PolynomialSign) for module in convolutions)
+
+
+def test_gradients_of_signs_that_are_not_there_are_refused() -> None:
+    with pytest.raises(UserError, match="sign_gradient: window is not possible with hwgq"):
+        NetworkConfig(scheme="hwgq", sign_gradient="window").check("vgg-small", ("both",), 10, 32)
+    with pytest.raises(UserError, match="sign_gradient: window is not possible in cells of the darts space"):
+        NetworkConfig("darts", sign_gradient="window").check(published("pdarts"), ("none",), 10, 32)
 
 
 def test_a_cell_sums_its_edges_and_concatenates_its_states() -> None:

@@ -85,6 +85,11 @@ class NetworkConfig:
                 f"scheme: {self.scheme} is not possible in cells of the {self.space} space; use bats, in the bats "
                 f"space one of {', '.join(CELL_SCHEMES)} (others are for networks of the catalogue)"
             )
+        if self.sign_gradient != "scheme" and self.space != "bats":
+            raise UserError(
+                f"sign_gradient: {self.sign_gradient} is not possible in cells of the {self.space} space, whose "
+                "convolutions are real; use scheme"
+            )
         made = Binarization(binarize, self.output_scale, self.scheme, self.sign_gradient)
         return build_space(self.space, made, self.groups)
 

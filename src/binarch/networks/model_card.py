@@ -19,8 +19,8 @@ def model_card(network: Shipped) -> str:
         f"    binarch predict {network.name} photo.png",
         _table(("", ""), _facts(network)),
         f"**Training.** {data['train_images']:,} images of {data['name']} ({data['about']}), of which a share of "
-        f"{identity['config']['validation']:.0%} was held out for validation.{_hard(identity['config'])} "
-        f"{_stages(identity['config'])}; seed "
+        f"{identity['config']['validation']:.0%} was held out for validation.{_hard(identity['config'])}"
+        f"{_taught(identity['config'])} {_stages(identity['config'])}; seed "
         f"{card['seed']}; all settings are in `identity.json` (`config`). The test images were read once, after the "
         "last epoch.",
         f"**Accuracy** of this very file: {card['test_accuracy']:.2%} of {data['test_images']:,} test images.",
@@ -63,6 +63,12 @@ def _hard(config: Mapping[str, Any]) -> str:
     """What share was learned from, where an earlier network chose."""
     keep = config.get("keep", 1)
     return "" if keep == 1 else f" Of the rest, {keep:.0%} were learned from: those an earlier network found hardest."
+
+
+def _taught(config: Mapping[str, Any]) -> str:
+    """What share of the loss another network's answers were."""
+    taught = config.get("teacher") is not None
+    return f" A teacher's answers were {config['teacher_weight']:.0%} of the loss." if taught else ""
 
 
 def _table(head: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:

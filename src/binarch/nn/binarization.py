@@ -33,6 +33,7 @@ class Binarization:
     """Whether ``bats`` learns a factor per output channel, from one on; ``standardised`` always learns one."""
     scheme: str = "bats"
     sign_gradient: SignGradient = "scheme"
+    """What stands for the gradient of the inputs' signs."""
 
     def __post_init__(self) -> None:
         choose("binarize", self.binarize, get_args(Binarize))
