@@ -1,7 +1,10 @@
 """The verbs as a user meets them: results, one-line errors, exit codes, help on one screen."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,6 +220,62 @@ def test_mistakes_print_one_line_and_exit_2(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "genotype.json").write_text('{"schema": 1}')
     assert "normal" in fails(["count", "--arch", str(tmp_path / "genotype.json")], capsys)
     assert not (tmp_path / "run").exists(), "a mistake must not leave a folder behind"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["train", "--arch", "pdarts", *TINY_TRAIN],
+        ["search", "--channels", "4", "--groups", "2", "--cells", "3", "--limit", "60"],
+        ["demo"],
+        ["draw", "pdarts"],
+    ],
+    ids=lambda verb: verb[0],
+)
+def test_an_out_that_cannot_be_written_is_one_line(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    assert "cannot be written" in fails([*verb, "--out", str(tmp_path / "file" / "x.svg")], capsys)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_flags_that_would_do_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "run")]
+    assert "width: 64 is for networks of the catalogue" in fails(["count", "--arch", "pdarts", "--width", "64"], capsys)
+    idle = ["--arch", "resnet20", "--channels", "99"]
+    assert "channels: 99 is for cells, not for resnet20" in fails(["count", *idle], capsys)
+    assert "channels: 99 is for cells" in fails(["bench", *idle], capsys)
+    assert "channels: 99 is for cells" in fails(["train", *idle, *out], capsys)
+    assert "--rows: is for table1 and table2" in fails(["reproduce", "figures", "--rows", "bnn", *out], capsys)
+    assert "seconds: -1.0" in fails(["bench", "digits", "--seconds", "-1"], capsys)
+    recipe = ["train", "--arch", "vgg-small", "--recipe", "digits", *out]
+    assert "width: -1" in fails([*recipe, "--width", "-1"], capsys), "the recipe's cells were not asked for"
+    assert not (tmp_path / "run").exists()
+
+
+def test_drawing_the_cells_of_a_packed_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["draw", "bats-cifar10", "--out", str(tmp_path / "cells.svg")])
+    assert (tmp_path / "cells.svg").read_text().startswith("<?xml")
+    capsys.readouterr()
+    assert "without cells" in fails(["draw", "digits", "--out", str(tmp_path / "none.svg")], capsys)
+    assert not (tmp_path / "none.svg").exists()
+
+
+def test_brackets_in_names_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cells [v2]" / "net[bold][/bold].onnx"
+    cli.main(["export", "digits", "--out", str(file)])
+    assert str(file) in capsys.readouterr().out.replace("\n", "").replace(" " * 2, "")
+    assert file.is_file()
+
+
+@pytest.mark.parametrize("arguments", [["list", "schemes", "--json"], ["predict", "--help"]], ids=" ".join)
+def test_a_reader_that_goes_away_ends_it_quietly(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        done = subprocess.run([sys.executable, "-m", "binarch", *arguments], stdout=gone, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_wrong_flags_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

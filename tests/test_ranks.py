@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from binarch import cli
+from binarch.errors import UserError
 from binarch.ranks import ALONE, Ranks
 from binarch.runs import RunFolder
 
@@ -173,3 +174,16 @@ def test_ctrl_c_reaches_all_ranks_of_the_command(both: list[dict[str, Any]], out
     )
     assert RunFolder(tmp_path).read_json("genotype.json") == both[0]["bats"]["genotype"]
     assert all(torch.equal(value, found["supernet"][name]) for name, value in expected["supernet"].items())
+
+
+def test_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert Ranks.started() == ALONE
+    monkeypatch.setenv("RANK", "1")
+    assert Ranks.started() == ALONE, "a rank in no world is alone: it must write what it learned"
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert Ranks.started() == Ranks(3, 1)
+    monkeypatch.setenv("RANK", "3")
+    with pytest.raises(UserError, match="RANK: 3 is not possible with WORLD_SIZE=3"):
+        Ranks.started()

@@ -20,7 +20,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monke
         raise OSError("disk is full")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(UserError, match="disk is full"):
         write_atomic(target, "new")
     assert target.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]

@@ -60,7 +60,8 @@ def test_a_cell_network_is_shipped_whole(
     assert "genotype" not in found.identity["config"], "it is in the file's card"
     page = model_card(found)
     assert page == (found.folder / "README.md").read_text()
-    assert "Epochs by stage: activations 1, both 1; seed 0" in page
+    told = "Epochs: 1 with quantized activations, then 1 with quantized activations and weights; seed 0"
+    assert told in " ".join(page.split())
     assert found.summary()["test_accuracy"] == json.loads((run / "result.json").read_text())["test_accuracy"]
 
 
@@ -93,7 +94,9 @@ def test_whom_a_training_asked_is_told_by_hash_not_by_place(
     assert (found.program.card["network"]["scheme"], found.program.card["network"]["stem"]) == ("standardised", "cifar")
     page = " ".join((found.folder / "README.md").read_text().split())
     assert "Of the rest, 50% were learned from: those an earlier network found hardest." in page
-    assert "A teacher's answers were 50% of the loss. Epochs by stage: both 1" in page
+    assert (
+        "A teacher's answers were 50% of the loss. Trained for 1 epoch with quantized activations and weights" in page
+    )
 
 
 def test_what_cannot_be_shipped_is_one_line(

@@ -236,7 +236,13 @@ def main(out: Path) -> None:
         told["train stopped"] = stopped(CellNetwork, 2, again, here=ranks.first)
         told["train"] = again()
         pieces = replace(PIECES, proxy=str(out / "proxy"))
-        train("vgg-small", replace(TRAIN, binarize=("none",)), dataset, RunFolder(out / "proxy", ranks), QUIET)
+        train(
+            "vgg-small",
+            replace(TRAIN, binarize=("none",), drop_path=0.0),
+            dataset,
+            RunFolder(out / "proxy", ranks),
+            QUIET,
+        )
         told["pieces"] = train("vgg-small", pieces, dataset, RunFolder(out / "pieces", ranks), QUIET)
         told["pieces"].pop("train_seconds")
         told["statistics"] = statistics(ranks, dataset)

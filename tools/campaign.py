@@ -17,15 +17,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any, final, get_args
 
 import tyro
 from jobs import Job, Scale, campaign
 from pieces import Pieces
 from plan import LOG, Plan
 
-from binarch.errors import UserError
-from binarch.runs import environment, write_atomic
+from binarch.errors import UserError, choose
+from binarch.runs import environment, read_json, write_atomic
 
 #: Bytes of the largest file that is left in the folder.
 LARGEST = 15 * 2**20
@@ -88,7 +88,7 @@ class Slice:
         except UserError as error:
             return str(error)
         places = {"out": self.out, "data": self.images[job.images], "best": self.plan.best(job.needs)}
-        command = [*self.binarch, *(argument.format(**places) for argument in job.arguments)]
+        command = [*self._program(job), *(argument.format(**places) for argument in job.arguments)]
         log = self.out / "logs" / f"{job.name}.txt"
         log.parent.mkdir(exist_ok=True)
         with open(log, "wb") as text:
@@ -111,11 +111,18 @@ class Slice:
         last = next((line.strip() for line in reversed(said) if line.strip()), "said nothing")
         return f"{last} (exit {code})" if code else last
 
+    def _program(self, job: Job) -> list[str]:
+        """What has the verbs, as many times as the job wants it."""
+        python, *program = self.binarch
+        shared = ["-m", "torch.distributed.run", "--nproc-per-node", str(job.ranks)]
+        return [python, *(shared if job.ranks > 1 else []), *program]
+
     def _wait(self, process: subprocess.Popen[bytes], job: Job, tell: Callable[[], None]) -> int:
         told, saved, before = False, time.monotonic(), ""
         while True:
             try:
-                return process.wait(_LOOK)
+                code = process.wait(_LOOK)
+                return 130 if told and job.ranks > 1 else code  # torchrun ends with 1 when its ranks end with 130
             except subprocess.TimeoutExpired:
                 pass
             if not told and self.stop():
@@ -131,7 +138,10 @@ class Slice:
     @contextmanager
     def _alone(self) -> Iterator[IO[str]]:
         """Hold the folder; a job holds it, too, should it outlive this process."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {self.out}: cannot be made ({error.strerror}); give another folder") from None
         with open(self.out / ".lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,8 +176,8 @@ class Run:
     """Folder of CIFAR-10."""
     out: Path
     """Folder of all runs."""
-    scale: Scale = "paper"
-    """The paper's runs, days of a GPU; or what two cores can do in hours (cpu)."""
+    scale: Scale | None = None
+    """The paper's runs, days of a GPU; or what two cores can do in hours (cpu). Default: the folder's, or paper."""
     minutes: float = 9.0
     """Length of the slice, saving included."""
     cifar100: Path | None = None
@@ -180,8 +190,8 @@ class Tell:
 
     out: Path
     """Folder of all runs."""
-    scale: Scale = "paper"
-    """Which campaign's."""
+    scale: Scale | None = None
+    """Which campaign's. Default: the folder's, or paper."""
 
 
 @dataclass
@@ -200,12 +210,26 @@ def until(minutes: float) -> Callable[[], bool]:
     return lambda: asked.is_set() or time.monotonic() > end
 
 
+def scale_of(out: Path, asked: Scale | None) -> Scale:
+    """The scale of the campaign in the folder ``out``, which keeps it; ``asked`` must be the same."""
+    file = out / "campaign.json"
+    kept = read_json(file)["scale"] if file.is_file() else None
+    if asked is not None and kept not in (None, asked):
+        raise UserError(
+            f"--scale: {out} is a campaign of scale {kept}, not {asked}; leave it out, or give another --out"
+        )
+    scale: Scale = choose("scale", kept or asked or "paper", get_args(Scale))  # type: ignore[assignment]
+    if kept is None:
+        write_atomic(file, dumps({"scale": scale}) + "\n")
+    return scale
+
+
 def main(args: Run | Tell | Join) -> None:
     """Do what is asked."""
     if isinstance(args, Tell | Join) and not args.out.is_dir():
         raise UserError(f"--out {args.out}: no such folder; give the folder of a campaign")
     if isinstance(args, Tell):
-        Plan(campaign(args.scale), args.out, {"cifar10"}).write()
+        Plan(campaign(scale_of(args.out, args.scale)), args.out, {"cifar10"}).write()
     elif isinstance(args, Join):
         Pieces(args.out, LARGEST).join()
     else:
@@ -216,7 +240,8 @@ def main(args: Run | Tell | Join) -> None:
                 raise UserError(f"{flag} {folder}: no such file or folder; give a local copy of the images")
         images = {"cifar10": args.data, "cifar100": args.cifar100}
         there = {name: path for name, path in images.items() if path is not None}
-        Slice(campaign(args.scale), args.out, images=there, stop=until(args.minutes)).work()
+        jobs = campaign(scale_of(args.out, args.scale))
+        Slice(jobs, args.out, images=there, stop=until(args.minutes)).work()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,19 @@ class Job:
     """The set of images."""
     epochs_a_stage: int | None = None
     """Makes the job a point of the curve."""
+    ranks: int = 1
+    """Processes that share it, each of as many threads as ``OMP_NUM_THREADS`` says, or one."""
+
+    @property
+    def command(self) -> str:
+        """What a person would type."""
+        program = f"torchrun --nproc-per-node {self.ranks} -m binarch" if self.ranks > 1 else "binarch"
+        return " ".join((program, *self.arguments))
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether it reads the network of ``{best}``, and not only its cells."""
+        return not {"--teacher", "--proxy"}.isdisjoint(self.arguments)
 
 
 def _run(name: str, goal: str, verb: str, flags: str, **about: object) -> Job:
@@ -88,13 +101,13 @@ def _table1() -> list[Job]:
     ]  # fmt: skip
 
 
-def _two_cores(name: str, goal: str, flags: str, needs: tuple[str, ...] = ()) -> Job:
+def _two_cores(name: str, goal: str, flags: str, needs: tuple[str, ...] = (), ranks: int = 2) -> Job:
     """A training that takes hours of two cores with bfloat16: the recipe that results/log.md came to."""
     common = (
         "--precision bf16 --batch-size 128 --schedule linear --flip alternating --crop-fill reflect --validation 0.02 "
         "--seed 0"
     )
-    return _run(name, goal, "train", f"{flags} {common}", needs=needs)
+    return _run(name, goal, "train", f"{flags} {common}", needs=needs, ranks=ranks)
 
 
 def _cpu() -> tuple[Job, ...]:
@@ -104,6 +117,7 @@ def _cpu() -> tuple[Job, ...]:
         _two_cores(
             "dense", "a dense network of one bit, within three hours: 90 % or more",
             f"--arch reactnet-small --width 96 {one_bit} --label-smoothing 0.1 --epochs 40 --crop-padding 3",
+            ranks=1,
         ),
         _two_cores(
             "cells", "a searched cell network of one bit, within three hours: 86 % or more",
@@ -117,6 +131,7 @@ def _cpu() -> tuple[Job, ...]:
             "teacher", "a real-valued VGG-small, to teach the next: half an hour of one core",
             "--arch vgg-small --width 48 --binarize none --whiten --optimizer muon --learning-rate 1e-2 "
             "--weight-decay 0.1 --epochs 14",
+            ranks=1,
         ),
         _two_cores(
             "fine", "a dense network of one bit with a teacher, within three hours both: 90 % or more",

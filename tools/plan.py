@@ -35,8 +35,13 @@ class Plan:
 
     def blocked(self, job: Job) -> list[str]:
         """What it waits for, in words."""
-        images = [] if job.images in self.at_hand else [f"the images of {job.images}"]
-        return [name for name in job.needs if not self.done(self.jobs[name])] + images
+        needed = [self.jobs[name] for name in job.needs]
+        waits = [other.name for other in needed if not self.done(other)]
+        if job.takes_weights and not waits:  # which are large, and do not travel with everything else
+            there = [(self.out / other.folder / "network.safetensors").is_file() for other in needed]
+            lost = (other.name for other, found in zip(needed, there, strict=True) if not found)
+            waits += [f"the weights of {name}" for name in lost]
+        return waits if job.images in self.at_hand else [*waits, f"the images of {job.images}"]
 
     def ready(self) -> list[Job]:
         """What can be worked on now, in order."""
@@ -74,7 +79,9 @@ class Plan:
         """The slices so far."""
         path = self.out / LOG
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+            return (
+                [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+            )
         except ValueError:
             raise UserError(f"{path}: has a line that is no JSON; delete that line, it only tells of a slice") from None
 
@@ -100,7 +107,7 @@ class Plan:
             "`{out}` is this folder, `{data}` that of the images, `{best}` the run folder of the best of the jobs in "
             "brackets.",
             "",
-            *(f"- **{job.name}**: {job.goal}. `binarch {' '.join(job.arguments)}`" + _needs(job) for job in jobs),
+            *(f"- **{job.name}**: {job.goal}. `{job.command}`" + _needs(job) for job in jobs),
             "",
         ]
         write_atomic(self.out / "campaign.md", "\n".join(page))
@@ -143,7 +150,7 @@ class Plan:
         folder = self.out / job.folder
         own = folder / "metrics.jsonl"
         files = [own] if own.is_file() else sorted(folder.rglob("metrics.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
     def _curve(self) -> list[str]:
         points = [job for job in self.jobs.values() if job.epochs_a_stage]

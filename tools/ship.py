@@ -30,6 +30,7 @@ from binarch.networks import Shipped, model_card, probes
 from binarch.networks.shipped import LARGEST_FILE
 from binarch.runs import RunFolder, environment, write_atomic
 from binarch.runtime import Network, Program, reference
+from binarch.spaces import PUBLISHED
 from binarch.training import load_network
 from binarch.training.trained import settings_of
 
@@ -90,8 +91,8 @@ def ship(args: Ship) -> Shipped:
 
 def check_name(name: str, what: str) -> None:
     """Refuse names that a command line would take for something else, and descriptions that are no line."""
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or name in MODELS:
-        raise UserError(f"NAME: {name!r} is not possible; small letters, digits and dashes, and no model's name")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) or name in {*MODELS, *PUBLISHED}:
+        raise UserError(f"NAME: {name!r} is not possible; small letters, digits and dashes, no model's or cell's name")
     if not what.strip() or "\n" in what or what.endswith("."):
         raise UserError(f"--what {what!r}: is not possible; one line without a full stop")
 

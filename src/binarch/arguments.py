@@ -166,7 +166,7 @@ class Draw:
     """Draw both cells of a genotype, with depth and kernel statistics."""
 
     arch: tyro.conf.Positional[str]
-    """A published name, a genotype file, or a run folder."""
+    """A published name, a genotype file, a run folder, or a packed network of cells."""
     out: Path = Path("cells.svg")
     """File to write: .svg, .png or .pdf."""
     space: Literal["bats", "darts", "nasnet"] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from binarch import __version__, deploy
@@ -30,7 +31,7 @@ from binarch.data import CATALOGUE, load
 from binarch.demo import run_demo
 from binarch.errors import UserError, choose
 from binarch.help import verb_help
-from binarch.models import MODELS, costs, find_architecture
+from binarch.models import MODELS, NetworkConfig, costs, find_architecture
 from binarch.networks import shipped
 from binarch.nn import SCHEMES
 from binarch.predict import Predict, predict
@@ -68,6 +69,8 @@ def _search(args: Search, display: Display) -> None:
 
 def _train(args: Train, display: Display) -> None:
     arch = find_architecture(args.arch)
+    usual = RECIPES[args.recipe].train.network if args.recipe else NetworkConfig()
+    args.config.network.refuse_idle(arch, usual)
     dataset = load(args.config.data)
     folder = RunFolder(args.output.out, Ranks.started())
     result = train(arch, args.config, dataset, folder, display, resume=args.output.resume == "auto")
@@ -89,7 +92,7 @@ def _evaluate(args: Evaluate, display: Display) -> None:
 def _pack(args: Pack, display: Display) -> None:
     program = deploy.pack_run(RunFolder(args.run))
     content = program.encode()
-    _save(args.out, content)
+    write_atomic(args.out, content)
     costs = program.card["costs"]
     floats = 4 * (costs["params"] + costs["output_scales"])
     size = {"bytes": len(content), "bytes_as_float32": floats, "share": len(content) / floats}
@@ -103,6 +106,8 @@ def _predict(args: Predict, display: Display) -> None:
 def _bench(args: Bench, display: Display) -> None:
     if (args.file is None) == (args.arch is None):
         raise UserError("bench: give a packed file, or an architecture with --arch; one of them")
+    if not args.seconds >= 0:
+        raise UserError(f"seconds: {args.seconds} is not possible; use 0 (one round) or more")
     shape = {"classes": args.classes, "image_size": args.image_size}
     if args.arch is not None:
         program = deploy.random_program(args.arch, args.network, **shape)
@@ -129,33 +134,41 @@ def _bench(args: Bench, display: Display) -> None:
 def _export(args: Export, display: Display) -> None:
     program = deploy.open_program(args.source)
     model = deploy.to_onnx(program)
-    _save(args.out, model)
+    write_atomic(args.out, model)
     _print({"file": str(args.out), "bytes": len(model), **deploy.check_onnx(model, program)}, args.json)
 
 
 def _reproduce(args: Reproduce, display: Display) -> None:
-    for name, owner in (("recipes", "table1"), ("modes", "table2"), ("workers", "table2"), ("cells", "figures")):
-        default = next(field.default for field in fields(args) if field.name == name)
-        if owner != args.what and getattr(args, name) != default:
-            raise UserError(f"--{name}: is for {owner}; leave it out with {args.what}")
+    shared = ("rows", "budget", "seeds", "dataset", "data", "device")
+    owners: dict[str, tuple[str, ...]] = {
+        "recipes": ("table1",),
+        "modes": ("table2",),
+        "workers": ("table2",),
+        "cells": ("figures",),
+    }
+    owners |= dict.fromkeys(shared, ("table1", "table2"))
+    for field in fields(args):
+        allowed = owners.get(field.name, (args.what,))
+        if args.what not in allowed and getattr(args, field.name) != field.default:
+            raise UserError(f"--{field.name}: is for {' and '.join(allowed)}; leave it out with {args.what}")
     if args.what == "figures":
         _print(reproduce_figures(args.out, args.cells, display), args.json)
         return
-    shared: dict[str, Any] = {
-        name: getattr(args, name) for name in ("rows", "budget", "seeds", "dataset", "data", "device")
-    }
+    asked: dict[str, Any] = {name: getattr(args, name) for name in shared}
     if args.what == "table1":
-        result = reproduce_table1(args.out, recipes=args.recipes, display=display, **shared)
+        result = reproduce_table1(args.out, recipes=args.recipes, display=display, **asked)
     else:
-        result = reproduce_table2(args.out, modes=args.modes, workers=args.workers, display=display, **shared)
+        result = reproduce_table2(args.out, modes=args.modes, workers=args.workers, display=display, **asked)
     if args.json:
         _print(result, as_json=True)
         return
-    print((args.out / "table.md").read_text())
+    print((args.out / "table.md").read_text(encoding="utf-8"))
 
 
 def _draw(args: Draw, display: Display) -> None:
-    save_drawing(find_genotype(args.arch), args.out, args.space, title=args.arch)
+    packed = args.arch in shipped() or Path(args.arch).suffix == ".safetensors"
+    genotype = deploy.genotype_of(args.arch) if packed else find_genotype(args.arch)
+    save_drawing(genotype, args.out, args.space, title=args.arch)
     display.say(f"Drawn: {args.out}")
 
 
@@ -164,6 +177,7 @@ def _count(args: Count, display: Display) -> None:
         if value < least:
             raise UserError(f"{name}: {value} is not possible; use {least} or more")
     arch = find_architecture(args.arch)
+    args.network.refuse_idle(arch)
     real = args.network.space != "bats" and not isinstance(arch, str)
     network = args.network.build(arch, args.classes, args.binarize or ("none" if real else "both"), args.image_size)
     if args.layers:
@@ -206,7 +220,7 @@ def _list_schemes(as_json: bool) -> None:
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(escape(str(cell)) for cell in row))
     _print_table(table)
 
 
@@ -218,7 +232,7 @@ def _list_networks(as_json: bool) -> None:
     table = Table("name", "data", "accuracy", "size", "what", box=None, pad_edge=False)
     for name, facts in found.items():
         accuracy, size = f"{facts['test_accuracy']:.2%}", f"{facts['bytes'] / 1e3:,.0f} kB"
-        table.add_row(name, facts["data"], accuracy, size, facts["what"])
+        table.add_row(*map(escape, (name, facts["data"], accuracy, size, facts["what"])))
     _print_table(table)
 
 
@@ -247,16 +261,6 @@ def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in result.items() if not isinstance(value, list)}
 
 
-def _save(path: Path, content: bytes) -> None:
-    """Write ``--out``; what was there stays if that is not possible."""
-    if path.is_dir():
-        raise UserError(f"--out {path}: is a folder; give a file")
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        raise UserError(f"--out {path}: cannot be written ({error.strerror}); give another file") from None
-
-
 def _print(result: Mapping[str, Any], as_json: bool) -> None:
     """One result on standard output: JSON, or an aligned table."""
     if as_json:
@@ -268,9 +272,10 @@ def _print(result: Mapping[str, Any], as_json: bool) -> None:
     for name, value in result.items():
         if isinstance(value, Mapping):
             for inner, number in value.items():
-                table.add_row(inner.replace("_", " "), _text(inner, number))
+                table.add_row(escape(inner.replace("_", " ")), escape(_text(inner, number)))
         else:
-            table.add_row(name.replace("_", " ") if isinstance(value, int | float) else name, _text(name, value))
+            shown = name.replace("_", " ") if isinstance(value, int | float) else name
+            table.add_row(escape(shown), escape(_text(name, value)))
     Console(highlight=False).print(table)
 
 

@@ -40,7 +40,12 @@ class Ranks:
     def started() -> "Ranks":
         """What torchrun wrote into the environment; one process where it wrote nothing."""
         names = {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": 0}
-        return Ranks(*(int(os.environ.get(name, fallback)) for name, fallback in names.items()))
+        found = Ranks(*(int(os.environ.get(name, fallback)) for name, fallback in names.items()))
+        if found.world == 1:  # batch systems set RANK for purposes of their own
+            return ALONE
+        if not 0 <= found.rank < found.world:
+            raise UserError(f"RANK: {found.rank} is not possible with WORLD_SIZE={found.world}; start it with torchrun")
+        return found
 
     @contextmanager
     def joined(self) -> Iterator["Ranks"]:
@@ -87,6 +92,8 @@ class Ranks:
         """The sum over ranks of each tensor times the rank's ``weight``; no gradient passes."""
         if self.world == 1:
             return list(tensors)
+        if not tensors:
+            return []
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]) * weight
         distributed.all_reduce(flat)
         parts = flat.split([tensor.numel() for tensor in tensors])

@@ -24,6 +24,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,24 +43,29 @@ RESPELLED = (("flip", True, "random"), ("flip", False, "none"))
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by ``content`` in one step."""
+    """Replace ``path`` by ``content`` in one step; what was there stays where that is not possible."""
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"--out: {path} cannot be written ({error.strerror or error}); give another place, or make room there"
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or not even a folder for it
+            temporary.unlink()
 
 
 def read_json(path: Path) -> Any:
     """Parse ``path``; a missing or damaged file is a :class:`UserError`."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; give a run folder that holds {path.name}") from None
     except OSError as error:
@@ -169,7 +175,9 @@ class RunFolder:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines() if line] if path.is_file() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    )
 
 
 def _checkpoint(path: Path) -> dict[str, Any] | None:
@@ -231,7 +239,7 @@ def environment() -> dict[str, Any]:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

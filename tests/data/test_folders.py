@@ -125,14 +125,14 @@ def test_sets_that_teach_nothing_are_refused(tmp_path: Path, classes, count: int
         load_folder(class_folders(tmp_path, classes, count))
 
 
-def test_unknown_class_and_emptiness_in_test(tmp_path: Path) -> None:
+def test_unknown_class_and_emptiness_in_test_are_told_before_anything_is_trained(tmp_path: Path) -> None:
     class_folders(tmp_path / "train")
     (tmp_path / "test").mkdir()
     with pytest.raises(UserError, match="no images found"):
-        load_folder(tmp_path).test()
+        load_folder(tmp_path)
     class_folders(tmp_path / "test", ("wasp",))
     with pytest.raises(UserError, match="'wasp' has no training images"):
-        load_folder(tmp_path).test()
+        load_folder(tmp_path)
 
 
 def test_missing_path_and_file_are_refused(tmp_path: Path) -> None:
@@ -141,3 +141,25 @@ def test_missing_path_and_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is not a folder"):
         load_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "validation"), ("TRAINING", "testing")], ids=str)
+def test_split_folders_in_any_spelling(names: tuple[str, str], tmp_path: Path) -> None:
+    class_folders(tmp_path / names[0])
+    class_folders(tmp_path / names[1], count=3)
+    found = load_folder(tmp_path)
+    assert "Train" not in found.classes
+    assert found.has_test
+    assert len(found.classes) * 3 == len(found.test())
+
+
+def test_a_test_split_alone_is_no_set(tmp_path: Path) -> None:
+    class_folders(tmp_path / "test")
+    class_folders(tmp_path / "val")
+    with pytest.raises(UserError, match="has the splits test, val and no training images"):
+        load_folder(tmp_path)
+
+
+def test_a_class_may_be_called_test(tmp_path: Path) -> None:
+    class_folders(tmp_path, ("test", "real"))
+    assert load_folder(tmp_path).classes == ("real", "test")

@@ -52,7 +52,7 @@ def test_a_comparison_with_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ours.times_binarch == 1
     assert theirs.difference < 1e-3
     reasons = {entry["engine"]: entry["reason"] for entry in found.skipped}
-    assert "pip install 'binarch[bench]'" in reasons["onnxruntime"]
+    assert "pip install '.[bench]'" in reasons["onnxruntime"]
     assert reasons["openvino"] == "unknown layer: sign"
     assert found.binary_macs == program.card["costs"]["binary_macs"]
     assert found.binary_macs_per_s == pytest.approx(found.binary_macs / ours.ms_per_image * 1e3)

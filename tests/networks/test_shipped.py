@@ -18,6 +18,7 @@ from binarch.networks.shipped import LARGEST_FILE
 from binarch.runs import from_plain
 from binarch.runtime import Network, reference
 from binarch.runtime import load as load_file
+from binarch.spaces import PUBLISHED
 from binarch.training import TrainConfig
 
 ALL = list(shipped().values())
@@ -34,7 +35,7 @@ def logits_of(network: Shipped) -> np.ndarray:
 def test_there_is_one_and_its_folder_is_its_name() -> None:
     assert "digits" in shipped()
     assert all(network.name == name == network.folder.name for name, network in shipped().items())
-    assert not set(shipped()) & set(MODELS)
+    assert not set(shipped()) & {*MODELS, *PUBLISHED}
 
 
 @every

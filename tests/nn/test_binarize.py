@@ -23,7 +23,7 @@ from binarch.nn import (
     find_scheme,
 )
 from binarch.nn.schemes import lq_net, xnor_net
-from binarch.quantizers import Identity, Interaction
+from binarch.quantizers import Identity, Interaction, Sign
 from binarch.spaces import published
 
 
@@ -255,6 +255,14 @@ def test_binary_layers_are_left_alone_the_second_time() -> None:
     assert network.conv is conv
 
 
+def test_the_first_layer_is_the_network_s_the_second_time_too() -> None:
+    network = nn.Sequential(*(nn.Conv2d(4, 4, 1) for _ in range(4)))
+    binarize_(network, "bnn", where=lambda name, layer: name == "0")
+    assert binarize_(network, "xnor-net", where="inner").binarized == ("1", "2")
+    assert isinstance(network[0].activation_quantizer, Identity), "it sees real pixels"
+    assert isinstance(network[1].activation_quantizer, Sign)
+
+
 def test_a_module_in_several_places_is_replaced_in_all() -> None:
     network = Branches()
     changes = binarize_(network, "bats", where=inner_of_branches)
@@ -467,6 +475,15 @@ def test_a_part_of_a_network_changes_what_leads_to_it_only() -> None:
     assert [type(other[at]) for at in (2, 5, 8)] == [nn.Identity, nn.ReLU6, nn.ReLU]
 
 
+def test_the_last_norm_changes_where_it_leads_to_a_chosen_layer() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1), nn.Flatten(),
+        nn.Linear(8, 2),
+    )  # fmt: skip
+    assert binarize_(network, "hwgq", where=lambda name, layer: name == "4").norms == ("3",)
+    assert not network[3].affine
+
+
 def test_a_relu6_would_make_every_sign_plus_one() -> None:
     network = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(8, 2)
@@ -496,6 +513,10 @@ def test_weights_that_are_shared_or_computed_are_refused() -> None:
     computed = nn.Sequential(nn.Linear(4, 4), nn.utils.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4))
     with pytest.raises(UserError, match=r"1: its weight is computed"):
         binarize_(computed, "bnn", where="inner")
+    kept = nn.utils.weight_norm(nn.Conv2d(3, 4, 1))
+    network = nn.Sequential(kept, nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+    assert binarize_(network, "bnn", where="inner").kept_real == ("0", "2")
+    assert network[0] is kept, "what computes its weight is left as it is"
 
 
 def test_what_was_frozen_stays_frozen() -> None:
@@ -505,3 +526,10 @@ def test_what_was_frozen_stays_frozen() -> None:
     assert not network[1].weight.requires_grad
     assert not network[1].bias.requires_grad
     assert network[0].weight.requires_grad
+
+
+def test_what_was_frozen_in_evaluation_stays_there() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+    network[1].eval()
+    binarize_(network, "hwgq", where="all")
+    assert [part.training for part in network] == [True, False, True, True]

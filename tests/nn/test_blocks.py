@@ -43,7 +43,7 @@ def test_shifted_pair_on_even_sizes_is_two_slices() -> None:
     assert expected.shape == (2, 6, 3, 4)
 
 
-@pytest.mark.parametrize("size", [(7, 7), (7, 6), (6, 7), (5, 9)], ids=str)
+@pytest.mark.parametrize("size", [(7, 7), (7, 6), (6, 7), (5, 9), (1, 1), (1, 4)], ids=str)
 def test_shifted_pair_on_odd_sizes_convolves_a_zero_padded_map(size: tuple[int, int]) -> None:
     layer, x = pair(), torch.randn(2, 4, *size)
     padded = functional.pad(x, (0, size[1] % 2, 0, size[0] % 2))
@@ -86,6 +86,13 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean() -> None:
 def test_drop_path_does_nothing(probability: float, training: bool) -> None:
     x = torch.randn(8, 2, 3, 3)
     assert DropPath(probability).train(training)(x) is x
+
+
+def test_drop_path_keeps_the_shape_of_any_sample() -> None:
+    x = torch.ones(5, 3)
+    y = DropPath(0.5)(x)
+    assert y.shape == x.shape
+    assert all(row.unique().tolist() in ([0.0], [2.0]) for row in y)
 
 
 def test_drop_path_gradient_is_the_mask() -> None:

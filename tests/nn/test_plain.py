@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from binarch.models import NetworkConfig
 from binarch.nn import Binarization, PReLU, QuantConv2d, plain
+from binarch.quantizers import CentredSign, Sign
 from binarch.spaces import find_genotype
 from binarch.spaces.bats import Bats
 
@@ -75,3 +76,12 @@ def test_an_operation_in_half_precision_is_near_the_straightforward_one_in_singl
         assert truth is not None
         apart = (found[0][name] - truth).norm() / truth.norm()
         assert apart < error, (name, float(apart))
+
+
+@pytest.mark.parametrize(
+    "layer", [PReLU(4), QuantConv2d(4, 4, 3, weight_quantizer=CentredSign(), activation_quantizer=Sign())]
+)
+def test_a_single_layer_has_a_plain_form_too(layer: nn.Module) -> None:
+    x, made = torch.randn(2, 4, 5, 5), plain(layer)
+    assert type(made) is not type(layer)
+    torch.testing.assert_close(made(x), layer(x))

@@ -37,12 +37,6 @@ def test_a_negative_edge_is_antisymmetric() -> None:
     assert y[0, 1, 0].tolist() == [-95, 105, 5]
 
 
-def test_the_negative_edge_of_the_public_code_pushes_down_on_both_sides() -> None:
-    teacher, student = tensor(TEACHER), tensor(STUDENT)
-    assert (student + correction(teacher, -1, 200, 100, antisymmetric=False)).tolist() == [-95, -95, 5]
-    assert (student + correction(teacher, 1, 200, 100, antisymmetric=False)).tolist() == [105, -95, 5]
-
-
 def test_the_threshold_itself_speaks() -> None:
     assert correction(tensor([200, 199, -199, -200, 0]), 1, 200, 100).tolist() == [100, 0, 0, -100, 0]
     assert correction(tensor([30, 29, -30]), -1, 30, 7).tolist() == [-7, 0, 7]

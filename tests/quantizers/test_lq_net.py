@@ -248,3 +248,11 @@ def test_mixed_precision_does_not_shorten_the_fit() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(mixed(numbers), y)
         assert torch.equal(mixed.basis, plain.basis)
+
+
+def test_a_filter_of_zeros_stays_finite() -> None:
+    quantizer, w = LqWeight(torch.zeros(1, 2, 3, 3)), torch.zeros(1, 2, 3, 3, requires_grad=True)
+    quantizer.basis.fill_(1e-45)
+    quantizer(w).sum().backward()
+    assert w.grad is not None
+    assert torch.isfinite(w.grad).all()

@@ -67,7 +67,7 @@ def test_random_genotypes_are_readable(seed: int) -> None:
     check_readable(random_genotype(seed, nodes=4 + seed % 2), "bats")
 
 
-@pytest.mark.parametrize("genotype", [published("bats-cifar10"), random_genotype(3)])
+@pytest.mark.parametrize("genotype", [published("bats-16px"), random_genotype(3)])
 def test_compact_panels_are_readable(genotype: Genotype) -> None:
     panels = Panel("(a) Normal cell, binary", genotype.normal, "bats"), Panel("(b) x", genotype.reduce, "darts")
     figure = draw_panels([panels], compact=True)

@@ -35,7 +35,7 @@ TINY = SearchConfig(
 )  # fmt: skip
 #: Trainings so long that a kill finds them at work; a checkpoint follows each epoch.
 LONG = replace(TINY, rank_epochs=4, candidates=3, population=2, brood=1)
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (pip install 'binarch[ray]')")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (pip install '.[ray]')")
 
 
 @pytest.fixture(scope="module")

@@ -67,12 +67,12 @@ def test_cells_are_those_of_their_papers(name: str) -> None:
 
 
 def test_every_published_cell_says_where_it_comes_from() -> None:
-    assert list(PUBLISHED) == [*CELLS, "bats-cifar10"]
+    assert list(PUBLISHED) == [*CELLS, "bats-16px"]
     for name in CELLS:
         assert re.search(r"\(.+, \w+ 20\d\d\)", PUBLISHED[name].description)
 
 
 def test_our_own_cell_is_the_one_that_the_study_found() -> None:
     study = Path(__file__).parents[2] / "results/cifar10-cpu/bats"
-    assert published("bats-cifar10") == Genotype.load(study / "genotype.json")
-    assert "results/cifar10-cpu" in PUBLISHED["bats-cifar10"].description
+    assert published("bats-16px") == Genotype.load(study / "genotype.json")
+    assert "results/cifar10-cpu" in PUBLISHED["bats-16px"].description

@@ -113,3 +113,26 @@ def test_what_cannot_be_is_refused(settings: dict[str, object], message: str) ->
 def test_a_proxy_that_is_not_there_is_told(digits: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^proxy: nowhere.*config\.json"):
         train("vgg-small", replace(PLAIN, proxy="nowhere", keep=0.5), digits, RunFolder(tmp_path), quiet())
+
+
+def test_one_image_is_too_few_to_learn_from(earlier: str, digits: Dataset, tmp_path: Path) -> None:
+    config = replace(PLAIN, proxy=earlier, keep=1e-6)
+    with pytest.raises(UserError, match=r"validation, keep: .* leave 1 to learn from"):
+        train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_does_not_ask_for_its_proxy_again(digits: Dataset, tmp_path: Path) -> None:
+    train("vgg-small", PLAIN, digits, RunFolder(tmp_path / "proxy"), quiet())
+    config = replace(PLAIN, proxy=str(tmp_path / "proxy"), keep=0.5)
+    done = train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
+    (tmp_path / "proxy").rename(tmp_path / "elsewhere")
+    assert train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet(), resume=True) == done
+    with pytest.raises(UserError, match="holds a run already"):
+        train(
+            "vgg-small",
+            replace(config, proxy=str(tmp_path / "elsewhere")),
+            digits,
+            RunFolder(tmp_path / "run"),
+            quiet(),
+        )

@@ -137,6 +137,12 @@ def test_a_damaged_checkpoint_is_named_and_kept(digits: Dataset, tmp_path: Path)
     ("field", "value"),
     [
         ("binarize", ()),
+        ("binarize", ("weights",)),
+        ("optimizer", "adam"),
+        ("loss", "hinge"),
+        ("precision", "fp32"),
+        ("device", "gpu"),
+        ("compile", "yes"),
         ("epochs", (1, 2, 3)),
         ("epochs", (0,)),
         ("learning_rate", (0.0,)),
@@ -164,6 +170,18 @@ def test_bfloat16_trains(digits: Dataset, tmp_path: Path) -> None:
 def test_a_compiled_network_cannot_change_its_drop_path() -> None:
     with pytest.raises(UserError, match=r"^compile: default is not possible with drop_path"):
         replace(TINY, compile="default", drop_path=0.1)
+
+
+def test_paths_are_dropped_only_where_there_are_some(digits: Dataset, tmp_path: Path) -> None:
+    config = replace(TINY, network=NetworkConfig(width=4), binarize=("none",), epochs=(1,), drop_path=0.5)
+    with pytest.raises(UserError, match=r"drop_path: 0\.5 is not possible with vgg-small"):
+        train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_penalty_of_ccnn_does_not_go_with_a_scaler() -> None:
+    with pytest.raises(UserError, match="precision: fp16 is not possible with ccnn"):
+        replace(TINY, network=NetworkConfig(scheme="ccnn"), precision="fp16")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes it")

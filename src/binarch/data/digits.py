@@ -43,4 +43,4 @@ def open_digits() -> Source:
     parts = [
         DigitsSplit(bunch.images[part], labels[part]) for part in split(labels, _TEST_IMAGES / len(labels), seed=0)
     ]
-    return Source("digits", tuple(str(digit) for digit in range(10)), parts[0], lambda: parts[1])
+    return Source("digits", tuple(str(digit) for digit in range(10)), *parts)

@@ -15,7 +15,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from binarch.data.source import TEST_NAMES, Source, Split
+from binarch.data.source import TEST_NAMES, Source, Split, split_named
 from binarch.errors import UserError
 from binarch.pictures import Picture
 
@@ -42,12 +42,16 @@ class FolderSplit(Split):
 def open_folder(path: Path, name: str) -> Source:
     """Find ``path/CLASS/*.png`` (no test split), or ``path/train/CLASS/*.png`` and ``path/test/CLASS/*.png``.
 
-    Classes are the folder names, sorted. Files that are not images by their suffix, hidden files, and folders
+    Splits may be spelled as in names of parquet files (Train, training, val). Classes are the folder names, sorted.
+    Files that are not images by their suffix, hidden files, and folders
     without any image are passed over; images deeper inside a class folder belong to it.
     """
-    # A folder called "train" that holds images and no folders is a class like others (trains, planes, cars).
-    divided = (path / "train").is_dir() and bool(_folders(path / "train"))
-    root = path / "train" if divided else path
+    splits = _splits(path)
+    if splits and "train" not in splits:
+        raise UserError(
+            f"data {path}: has the splits {', '.join(splits)} and no training images; add {path / 'train' / 'CLASS'}"
+        )
+    root = splits.get("train", path)
     found = _list(root)
     classes = tuple(found)
     if not classes:
@@ -55,11 +59,22 @@ def open_folder(path: Path, name: str) -> Source:
             f"data {path}: no images found; expected {path / 'CLASS' / 'IMAGE.png'}, "
             f"{path / 'train' / 'CLASS' / 'IMAGE.png'} or train-*.parquet files"
         )
-    held_out = next((path / test for test in TEST_NAMES if divided and (path / test).is_dir()), None)
-    train = _split(root, found, classes)
-    return Source(
-        name, classes, train, None if held_out is None else lambda: _split(held_out, _list(held_out), classes)
-    )
+    held_out = next((splits[test] for test in TEST_NAMES if test in splits), None)
+    test = None if held_out is None else _split(held_out, _list(held_out), classes)
+    return Source(name, classes, _split(root, found, classes), test)
+
+
+def _splits(path: Path) -> dict[str, Path]:
+    """Split name to folder; empty where folders are classes.
+
+    A folder called "train" that holds images and no folders is a class like others (trains, planes, cars). So are
+    "test" and "val" where a folder stands beside them that is no split.
+    """
+    folders = _folders(path)
+    named = {name: folder for folder in folders if folder.name.isalpha() and (name := split_named(folder.name))}
+    if "train" in named:
+        return named if _folders(named["train"]) else {}
+    return named if len(named) == len(folders) and all(map(_folders, folders)) else {}
 
 
 def _list(root: Path) -> dict[str, list[Path]]:

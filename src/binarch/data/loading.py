@@ -1,5 +1,6 @@
 """From a name or a folder to a :class:`Dataset`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def load(config: DataConfig, seed: int = 0) -> Dataset:
     train = _read(source.train, labels, chosen, config.image_size)
     mean, std = (known.mean, known.std) if known else statistics(train.pixels)
     size = train.pixels.shape[-1]
-    return Dataset(source.name, source.classes, train, mean, std, source.test and (lambda: _read_test(source, size)))
+    return Dataset(source.name, source.classes, train, mean, std, _test(source, size))
 
 
 def _find(config: DataConfig) -> Source:
@@ -122,13 +123,15 @@ def _check_classes(source: Source, labels: Tensor, known: _Known | None) -> None
         raise UserError(f"data {source.name!r}: class {name!r} has {count} training images; every class needs 2")
 
 
-def _read_test(source: Source, size: int) -> Images:
-    assert source.test is not None
-    split = source.test()
+def _test(source: Source, size: int) -> Callable[[], Images] | None:
+    """What reads the test images. That they are there, and of known classes, is checked at once: not after days."""
+    if source.test is None:
+        return None
+    split = source.test
     labels = split.labels
     if not len(labels):
         raise UserError(f"data {source.name!r}: the test split is empty; add images to it")
-    return _read(split, labels, torch.arange(len(labels)), size)
+    return lambda: _read(split, labels, torch.arange(len(labels)), size)
 
 
 def _read(split: Split, labels: Tensor, chosen: Tensor, size: int | None) -> Images:

@@ -1,7 +1,8 @@
 """What every source of images offers: labels at once, pictures one by one."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,6 +11,13 @@ from binarch.pictures import Picture
 
 #: Names of the split that is tested on, best first: validation images stand in for missing test images.
 TEST_NAMES = ("test", "validation", "valid", "val")
+_SPLIT = re.compile(rf"(train|{'|'.join(TEST_NAMES)})(ing)?(?![a-z])")
+
+
+def split_named(word: str) -> str | None:
+    """The split that ``word`` begins with, in any spelling (Train, testing, val-2): its name here, or None."""
+    match = _SPLIT.match(word.lower())
+    return match and match.group(1)
 
 
 class Split(ABC):
@@ -27,9 +35,9 @@ class Split(ABC):
 
 @dataclass(frozen=True)
 class Source:
-    """A set of images that has been found but not decoded; ``test`` is called only when it is asked for."""
+    """A set of images that has been found but not decoded."""
 
     name: str
     classes: tuple[str, ...]
     train: Split
-    test: Callable[[], Split] | None
+    test: Split | None

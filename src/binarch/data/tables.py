@@ -6,6 +6,7 @@ leaves a lock file or a cached copy that goes stale when the folder changes, and
 in threads that can keep a process from ending. Only the columns in use are read.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,13 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from binarch.data.source import TEST_NAMES, Source, Split
+from binarch.data.source import TEST_NAMES, Source, Split, split_named
 from binarch.errors import UserError
 from binarch.pictures import Picture
 
 _ROWS = 256
 #: All cells of the column of that name, in order.
 Reader = Callable[[str], Iterator[Any]]
-_SPLIT = re.compile(rf"(train|{'|'.join(TEST_NAMES)})(ing)?(?![a-z])")
 
 
 @final
@@ -126,7 +126,7 @@ def _source(name: str, where: str, features: Any, splits: dict[str, Reader]) -> 
         return TableSplit(f"{where}, split {split}", splits[split], image, label, values)
 
     held_out = next((split for split in TEST_NAMES if split in splits), None)
-    return Source(name, classes, part("train"), None if held_out is None else lambda: part(held_out))
+    return Source(name, classes, part("train"), None if held_out is None else part(held_out))
 
 
 def _image_column(features: Any, where: str) -> str:
@@ -180,8 +180,8 @@ def _values(feature: Any, read: Callable[[], Iterator[Any]], where: str) -> tupl
 def _split_name(relative: Path) -> str:
     """The split that a file's name, or a folder on the way to it, begins with; ``train`` if none does."""
     for part in reversed(relative.parts):
-        if match := _SPLIT.match(part.lower()):
-            return match.group(1)
+        if name := split_named(part):
+            return name
     return "train"
 
 
@@ -215,13 +215,16 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars from ``datasets``; whatever was set before is restored."""
+    """No progress bars from ``datasets``, no tale of retries; whatever was set before is restored."""
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    shown = not are_progress_bars_disabled()
+    shown, logger = not are_progress_bars_disabled(), logging.getLogger("huggingface_hub")
+    level = logger.level
     disable_progress_bars()
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        logger.setLevel(level)
         if shown:
             enable_progress_bars()

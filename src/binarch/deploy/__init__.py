@@ -9,7 +9,7 @@ from binarch.deploy.lower import lower, pack_network, register
 from binarch.deploy.onnx import check_onnx, to_onnx
 from binarch.deploy.pack import pack_run
 from binarch.deploy.random import random_program
-from binarch.deploy.sources import find_program, open_program
+from binarch.deploy.sources import find_program, genotype_of, open_program
 from binarch.deploy.tell import summary, tell, tell_cold
 from binarch.deploy.torch_graph import torch_graph
 
@@ -25,6 +25,7 @@ __all__ = [
     "check_onnx",
     "cold_start",
     "find_program",
+    "genotype_of",
     "lower",
     "open_program",
     "pack_network",

@@ -12,4 +12,4 @@ def extra(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         missing = (error.name or name).partition(".")[0]
-        raise UserError(f"{missing} is not installed; pip install 'binarch[bench]'") from None
+        raise UserError(f"{missing} is not installed; pip install '.[bench]' in binarch's folder") from None

@@ -26,6 +26,7 @@ def random_program(arch: str, config: NetworkConfig, *, classes: int, image_size
     try:
         config = replace(config, auxiliary=False)  # a head for training only
         found = find_architecture(arch)
+        config.refuse_idle(found)
         real = config.space != "bats" and not isinstance(found, str)
         network = config.build(found, classes, "none" if real else "both", image_size)
         randomise(network, image_size)

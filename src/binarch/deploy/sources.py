@@ -9,6 +9,7 @@ from binarch.models import MODELS, NetworkConfig, find_architecture
 from binarch.networks import find, shipped
 from binarch.runs import RunFolder
 from binarch.runtime.program import Program
+from binarch.spaces import Genotype
 
 
 def open_program(source: str) -> Program:
@@ -16,6 +17,14 @@ def open_program(source: str) -> Program:
     if source not in shipped() and Path(source).is_dir():
         return pack_run(RunFolder(source))
     return Program.load(find(source))
+
+
+def genotype_of(source: str) -> Genotype:
+    """The cells of a packed network, which its card tells."""
+    card = open_program(source).card
+    if "genotype" not in card:
+        raise UserError(f"{source}: is a network without cells; nothing can be drawn")
+    return Genotype.from_dict(card["genotype"])
 
 
 def find_program(source: str, config: NetworkConfig, *, classes: int, image_size: int) -> Program:

@@ -13,7 +13,7 @@ from binarch.models.cell_network import CellNetwork
 from binarch.nn import CELL_SCHEMES, SCHEMES, Binarization, Binarize, SignGradient, binarize_, find_scheme, settle
 from binarch.nn.scheme import as_they_are
 from binarch.quantizers import Correction, Quantizer
-from binarch.spaces import Genotype, Space, build_space, find_genotype
+from binarch.spaces import SPACES, Genotype, Space, build_space, find_genotype
 
 #: A genotype, or the name of a network in the catalogue.
 Architecture = Genotype | str
@@ -75,8 +75,10 @@ class NetworkConfig:
     """Catalogue: channels of the first stage; 0: as published."""
 
     def __post_init__(self) -> None:
+        choose("space", self.space, SPACES)
         choose("scheme", self.scheme, SCHEMES)
         choose("sign_gradient", self.sign_gradient, get_args(SignGradient))
+        choose("where", self.where, ("scheme", "inner", "all"))
 
     def build_space(self, binarize: Binarize) -> Space:
         """The space with its convolutions set to ``binarize``."""
@@ -92,6 +94,21 @@ class NetworkConfig:
             )
         made = Binarization(binarize, self.output_scale, self.scheme, self.sign_gradient)
         return build_space(self.space, made, self.groups)
+
+    def refuse_idle(self, arch: Architecture, usual: "NetworkConfig | None" = None) -> None:
+        """Refuse what says nothing of ``arch``: a width of cells, channels of a network of the catalogue.
+
+        What equals ``usual`` (default: the defaults) was not asked for.
+        """
+        usual = NetworkConfig() if usual is None else usual
+        catalogue = isinstance(arch, str)
+        idle = ("space", "cells", "channels", "groups", "stem", "output_scale") if catalogue else ("where", "width")
+        for name in idle:
+            if (value := getattr(self, name)) != getattr(usual, name):
+                kind, others = f"cells, not for {arch}", "--width, --where"
+                if not catalogue:
+                    kind, others = "networks of the catalogue, not for cells", "--cells, --channels, --groups"
+                raise UserError(f"{name}: {value} is for {kind}; leave it out (there are {others})")
 
     def check(self, arch: Architecture, stages: tuple[Binarize, ...], classes: int, image_size: int) -> None:
         """Refuse what cannot be built."""

@@ -6,6 +6,13 @@ from typing import Any
 
 from binarch.networks.shipped import Shipped
 
+_STAGES = {
+    "none": "with real numbers",
+    "activations": "with quantized activations",
+    "both": "with quantized activations and weights",
+    "mine": "of mining interactions",
+}
+
 
 def model_card(network: Shipped) -> str:
     """Markdown: what the network is for, how it was trained, how good it is, what it cannot do, its licence."""
@@ -21,8 +28,8 @@ def model_card(network: Shipped) -> str:
         f"**Training.** {data['train_images']:,} images of {data['name']} ({data['about']}), of which a share of "
         f"{identity['config']['validation']:.0%} was held out for validation.{_hard(identity['config'])}"
         f"{_taught(identity['config'])} {_stages(identity['config'])}; seed "
-        f"{card['seed']}; all settings are in `identity.json` (`config`). The test images were read once, after the "
-        "last epoch.",
+        f"{card['seed']}; all settings are in `identity.json` (`config`). The test images were read after the last "
+        "epoch, and once more for this file; nothing was decided by them.",
         f"**Accuracy** of this very file: {card['test_accuracy']:.2%} of {data['test_images']:,} test images.",
         _table(("class", "correct"), ((name, "-" if share is None else f"{share:.1%}") for name, share in classes)),
         f"**Limits.** It knows {len(program.classes)} classes and always answers with them: a picture of anything else "
@@ -46,8 +53,8 @@ def _facts(network: Shipped) -> Iterable[tuple[str, str]]:
         yield "genotype", "in the file's card: `binarch draw` shows its cells"
     yield "images", f"{image.height} x {image.width}, {image.channels} channels"
     yield "file", f"{identity['bytes']:,} bytes"
-    yield "parameters", f"{costs['params']:,}, of which {costs['binary_params']:,} of few bits"
-    yield "multiply-accumulates", f"{costs['macs']:,}, of which {costs['binary_macs']:,} of bits"
+    yield "parameters", f"{costs['params']:,}, of which {costs['binary_params']:,} of quantized"
+    yield "multiply-accumulates", f"{costs['macs']:,}, of which {costs['binary_macs']:,} of quantized numbers"
     for name in ("trained", "packed"):
         where = identity[name]
         yield name, f"{where['date'][:10]}, Python {where['python']}, torch {where['torch']}, {where['cpu']}"
@@ -56,7 +63,8 @@ def _facts(network: Shipped) -> Iterable[tuple[str, str]]:
 def _stages(config: Mapping[str, Any]) -> str:
     kinds, epochs = config["binarize"], config["epochs"]
     epochs = epochs * len(kinds) if len(epochs) == 1 else epochs
-    return "Epochs by stage: " + ", ".join(f"{kind} {count}" for kind, count in zip(kinds, epochs, strict=True))
+    parts = (f"{count} {_STAGES[kind]}" for kind, count in zip(kinds, epochs, strict=True))
+    return "Epochs: " + ", then ".join(parts)
 
 
 def _hard(config: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ class Shipped:
         ``accuracy_by_class`` (of the packed file on the test images, as is ``test_accuracy`` of its card),
         ``accuracy_in_training`` (what the training measured, on its device), ``probe_logits`` (of :func:`probes`).
         """
-        return dict(json.loads((self.folder / "identity.json").read_text()))
+        return dict(json.loads((self.folder / "identity.json").read_text(encoding="utf-8")))
 
     def summary(self) -> dict[str, Any]:
         """What a list of networks tells of it."""

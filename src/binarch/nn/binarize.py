@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, TypeGuard, final
 
 from torch import Tensor, nn
 
 from binarch.errors import UserError, choose
 from binarch.nn.exact_conv import ExactConv2d
+from binarch.nn.norms import BatchNorm
 from binarch.nn.quant_conv import QuantConv2d
 from binarch.nn.quant_layer import QuantLayer, Shape2d
 from binarch.nn.quant_linear import QuantLinear
@@ -56,19 +57,18 @@ def binarize_(
         name: module for name, module in seen.items() if name and module not in hidden and _is_float_layer(module)
     }
     _refuse_shared(layers)
-    chosen = _choose(layers, scheme, scheme.where if where is None else where)
-    first = next(iter(layers), "")
+    order = [name for name, module in seen.items() if name in layers or isinstance(module, QuantLayer)]
+    chosen = _choose(layers, order, scheme, scheme.where if where is None else where)
+    first = order[0]
     new = {name: _quantized(name, layer, scheme, real_input=name == first) for name, layer in chosen.items()}
     exact = {name: _exact(layer) for name, layer in layers.items() if name not in chosen and _is_plain_conv(layer)}
-    relus, norms = _nonlinearities(seen, scheme), _norms(seen, scheme)
-    if callable(where):
-        before = _before(seen, set(chosen))
-        relus, norms = ({name: made for name, made in part.items() if name in before} for part in (relus, norms))
+    changed = _before(seen, set(chosen)) if callable(where) else _all_but_the_last_norm(seen)
+    relus, norms = _nonlinearities(seen, changed, scheme), _norms(seen, changed, scheme)
     in_place_of = {model.get_submodule(name): module for name, module in (new | exact | relus | norms).items()}
     for name, old in list(model.named_modules(remove_duplicate=False)):  # a module may stand in several places
         if old in in_place_of:
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, in_place_of[old].train(model.training))
+            setattr(model.get_submodule(parent), child, in_place_of[old].train(old.training))
     for layer in new.values():
         layer.settle()
     real = tuple(name for name in layers if name not in new)
@@ -99,15 +99,27 @@ def _before(modules: Mapping[str, nn.Module], chosen: set[str]) -> set[str]:
     return found
 
 
-def _nonlinearities(modules: Mapping[str, nn.Module], scheme: Scheme) -> dict[str, nn.Module]:
+def _all_but_the_last_norm(modules: Mapping[str, nn.Module]) -> set[str]:
+    norms = [name for name, module in modules.items() if _is_norm(module)]
+    return set(modules) - set(norms[-1:])
+
+
+def _is_norm(module: nn.Module) -> TypeGuard[BatchNorm]:
+    return type(module) in (nn.BatchNorm2d, nn.BatchNorm1d)
+
+
+def _nonlinearities(modules: Mapping[str, nn.Module], changed: set[str], scheme: Scheme) -> dict[str, nn.Module]:
     """What the scheme puts in the place of ReLUs."""
     if scheme.nonlinearity == "keep":
         return {}
     make = nn.Hardtanh if scheme.nonlinearity == "hardtanh" else nn.Identity
-    return {name: make() for name, module in modules.items() if type(module) in (nn.ReLU, nn.ReLU6)}
+    relus = (nn.ReLU, nn.ReLU6)
+    return {name: make() for name, module in modules.items() if name in changed and type(module) in relus}
 
 
 def _is_plain_conv(layer: nn.Module) -> bool:
+    if not isinstance(layer.weight, nn.Parameter):  # computed by weight_norm
+        return False
     return type(layer) is nn.Conv2d or (isinstance(layer, QuantConv2d) and layer.scale is None)
 
 
@@ -120,14 +132,14 @@ def _refuse_shared(layers: dict[str, nn.Module]) -> None:
             raise UserError(f"{name}: shares its weight with {other}, which cannot be kept; give each its own")
 
 
-def _choose(layers: dict[str, nn.Module], scheme: Scheme, where: Where) -> dict[str, nn.Module]:
-    """The layers to binarize, or the reason why there are none."""
+def _choose(layers: dict[str, nn.Module], order: list[str], scheme: Scheme, where: Where) -> dict[str, nn.Module]:
+    """The layers to binarize, or the reason why there are none; ``order`` are all of the network, binary ones too."""
     names = list(layers)
     if callable(where):
         chosen = {name: layer for name, layer in layers.items() if where(name, layer)}
     else:
         choose("where", where, ("inner", "all"))
-        chosen = {name: layers[name] for name in (names[1:-1] if where == "inner" else names)}
+        chosen = {name: layers[name] for name in (order[1:-1] if where == "inner" else order) if name in layers}
     if scheme.kernels:
         chosen = {name: layer for name, layer in chosen.items() if _kernel(layer) in scheme.kernels}
     if not chosen:
@@ -222,13 +234,9 @@ def _exact(layer: nn.Module) -> ExactConv2d:
     return made
 
 
-def _norms(modules: Mapping[str, nn.Module], scheme: Scheme) -> dict[str, nn.Module]:
-    """What the scheme puts in the place of all batch norms but the last one."""
+def _norms(modules: Mapping[str, nn.Module], changed: set[str], scheme: Scheme) -> dict[str, nn.Module]:
+    """What the scheme puts in the place of batch norms."""
     if scheme.norm is None:
         return {}
-    norms = [
-        (name, module)
-        for name, module in modules.items()
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d) and type(module) in (nn.BatchNorm2d, nn.BatchNorm1d)
-    ]
-    return {name: scheme.norm(norm) for name, norm in norms[:-1]}
+    made = scheme.norm
+    return {name: made(norm) for name, norm in modules.items() if name in changed and _is_norm(norm)}

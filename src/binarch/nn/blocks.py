@@ -67,7 +67,9 @@ class ShiftedPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ceil(H/2), ceil(W/2))."""
-        even, odd = self.first(x), self.second(x[..., 1:, 1:])
+        h, w = x.shape[-2:]
+        even = self.first(x)
+        odd = self.second(functional.pad(x, (0, max(0, 2 - w), 0, max(0, 2 - h)))[..., 1:, 1:])
         missing = even.shape[-1] - odd.shape[-1], even.shape[-2] - odd.shape[-2]
         return torch.cat([even, functional.pad(odd, (0, missing[0], 0, missing[1]))], 1)
 
@@ -95,7 +97,7 @@ class Zero(nn.Module):
 class DropPath(nn.Module):
     """Drop whole edges, per sample, during training; scale the survivors by 1 / (1 - p).
 
-    For x of shape (N, C, H, W): ``y_n = x_n * b_n / (1 - p)`` with ``b_n`` Bernoulli of mean 1 - p, so E[y] = x.
+    For x of shape (N, ...): ``y_n = x_n * b_n / (1 - p)`` with ``b_n`` Bernoulli of mean 1 - p, so E[y] = x.
     In evaluation, or with p = 0, y = x.
     """
 
@@ -108,5 +110,5 @@ class DropPath(nn.Module):
         if not self.training or self.probability == 0:
             return x
         keep = 1 - self.probability
-        mask = torch.empty(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(keep)
+        mask = torch.empty(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype).bernoulli_(keep)
         return x * (mask / keep)

@@ -54,8 +54,8 @@ def plain(network: nn.Module) -> nn.Module:
     Convolutions with dilation are left to PyTorch, the sign is a comparison and a mask, PReLU is PyTorch's. Outputs and
     gradients are those of ``network`` up to the rounding of sums.
     """
-    made = copy.deepcopy(network)
-    for parent in list(made.modules()):
+    around = nn.ModuleList([copy.deepcopy(network)])  # a parent for the network itself, which may be one layer
+    for parent in list(around.modules()):
         for name, child in parent.named_children():
             if isinstance(child, QuantConv2d):
                 setattr(parent, name, PlainConv2d(child))
@@ -63,4 +63,4 @@ def plain(network: nn.Module) -> nn.Module:
                 activation = nn.PReLU(len(child.weight))
                 activation.weight = child.weight
                 setattr(parent, name, activation)
-    return made
+    return around[0]

@@ -48,5 +48,5 @@ class PReLU(nn.Module):
         self.weight = nn.Parameter(torch.full((channels,), 0.25))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation to (N, C, H, W)."""
+        """Apply the activation to (N, C, H, W), nothing else: its gradient sums over those axes."""
         return prelu(x, self.weight)

@@ -2,15 +2,13 @@
 
 from typing import final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from binarch.errors import UserError
 from binarch.nn import winograd
 from binarch.nn.grouped import GroupedProduct
 from binarch.nn.phases import merge_phases, split_phases
-from binarch.nn.quant_layer import QuantLayer, uneven
-from binarch.quantizers import Correction, Free, LatentRule, Quantizer
+from binarch.nn.quant_layer import QuantLayer
+from binarch.quantizers import Correction, LatentRule, Quantizer
 
 
 @final
@@ -40,28 +38,22 @@ class QuantConv2d(QuantLayer):
         latent_rule: LatentRule | None = None,
         correction: Correction | None = None,
     ) -> None:
-        super().__init__()
         kernel = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+        super().__init__(
+            (out_channels, in_channels // groups, *kernel),
+            weight_quantizer,
+            activation_quantizer,
+            output_scale=output_scale,
+            bias=bias,
+            latent=latent,
+            latent_rule=latent_rule,
+            correction=correction,
+        )
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.filter_shape = (out_channels, in_channels // groups, *kernel)
         self.product = GroupedProduct(groups)
-        self.weight = nn.Parameter(torch.empty(self.filter_shape) if latent is None else latent)
-        self.scale = nn.Parameter(torch.ones(out_channels)) if output_scale else None
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.weight_quantizer = weight_quantizer
-        self.activation_quantizer = activation_quantizer
-        self.latent_rule = Free() if latent_rule is None else latent_rule
-        self.correction = correction
-        if correction is not None and uneven(activation_quantizer):
-            raise UserError(
-                f"{type(correction).__name__}: needs integer codes, not {type(activation_quantizer).__name__}'s; leave "
-                "it out"
-            )
-        if latent is None:
-            nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        halved = self.dilation in (2, (2, 2)) and self.stride in (1, 2, (1, 1), (2, 2))
+        halved = x.dim() == 4 and self.dilation in (2, (2, 2)) and self.stride in (1, 2, (1, 1), (2, 2))
         # k // 2 pixels of the phases on each side: what an odd kernel of dilation 2 needs to keep the size
         if halved and self._padding == tuple(k - 1 if k % 2 else -1 for k in self.filter_shape[2:]):
             return self._dilated(x, weight)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from binarch.quantizers import Correction, LatentRule, PolynomialSign, Quantizer, Sign, StepQuantizer
+from binarch.errors import UserError
+from binarch.quantizers import Correction, Free, LatentRule, PolynomialSign, Quantizer, Sign, StepQuantizer
 
 
 class Stair(NamedTuple):
@@ -64,14 +65,33 @@ class QuantLayer(nn.Module, ABC):
     (:func:`stairs`) where the codes of the inputs are no integers.
     """
 
-    filter_shape: tuple[int, ...]
-    weight: nn.Parameter
-    scale: nn.Parameter | None
-    bias: nn.Parameter | None
-    weight_quantizer: Quantizer
-    activation_quantizer: Quantizer
-    latent_rule: LatentRule
-    correction: Correction | None
+    def __init__(
+        self,
+        filter_shape: tuple[int, ...],
+        weight_quantizer: Quantizer,
+        activation_quantizer: Quantizer,
+        *,
+        output_scale: bool = False,
+        bias: bool = False,
+        latent: Tensor | None = None,
+        latent_rule: LatentRule | None = None,
+        correction: Correction | None = None,
+    ) -> None:
+        super().__init__()
+        for quantizer in (weight_quantizer, activation_quantizer):
+            if correction is not None and (quantizer.bits == 32 or uneven(quantizer)):
+                raise UserError(
+                    f"{type(correction).__name__}: needs integer codes, not {type(quantizer).__name__}'s; leave it out"
+                )
+        self.filter_shape = filter_shape
+        self.weight = nn.Parameter(torch.empty(filter_shape) if latent is None else latent)
+        self.scale = nn.Parameter(torch.ones(filter_shape[0])) if output_scale else None
+        self.bias = nn.Parameter(torch.zeros(filter_shape[0])) if bias else None
+        self.weight_quantizer, self.activation_quantizer = weight_quantizer, activation_quantizer
+        self.latent_rule: LatentRule = Free() if latent_rule is None else latent_rule
+        self.correction = correction
+        if latent is None:
+            nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     @property
     def is_binary(self) -> bool:
@@ -84,8 +104,7 @@ class QuantLayer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply."""
-        codes, scale = self.weight_quantizer.quantize(self.weight)
-        factor = scale.flatten() if self.scale is None else scale.flatten() * self.scale
+        codes, factor = self._codes()
         if self.weight_quantizer.bits < 32:
             y = self._sum_of_codes(x, codes, factor)
         else:
@@ -104,13 +123,17 @@ class QuantLayer(nn.Module, ABC):
         opposite, so sums of them are exact, and zero where they should be, until they are rounded at the end.
         """
         if self.weight_quantizer.bits < 32 and signs.dtype == torch.float32:
-            codes, scale = self.weight_quantizer.quantize(self.weight)
-            factor = scale.flatten() if self.scale is None else scale.flatten() * self.scale
+            codes, factor = self._codes()
             y = self._scaled_product(signs, codes, factor)
         else:
             weight = self.weight_quantizer(self.weight)
             y = self._product(signs, weight if self.scale is None else weight * self._per_filter(self.scale, weight))
         return y if self.bias is None else y + self._per_output(self.bias)
+
+    def _codes(self) -> tuple[Tensor, Tensor]:
+        """The codes of the weights, and one factor per output (or one for all)."""
+        codes, scale = self.weight_quantizer.quantize(self.weight)
+        return codes, scale.flatten() if self.scale is None else scale.flatten() * self.scale
 
     @abstractmethod
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 from typing import final
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from binarch.nn.quant_layer import QuantLayer
-from binarch.quantizers import Free, LatentRule, Quantizer
+from binarch.quantizers import LatentRule, Quantizer
 
 
 @final
@@ -28,17 +27,14 @@ class QuantLinear(QuantLayer):
         latent: Tensor | None = None,
         latent_rule: LatentRule | None = None,
     ) -> None:
-        super().__init__()
-        self.filter_shape = (out_features, in_features)
-        self.weight = nn.Parameter(torch.empty(self.filter_shape) if latent is None else latent)
-        self.scale = None
-        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self.weight_quantizer = weight_quantizer
-        self.activation_quantizer = activation_quantizer
-        self.latent_rule = Free() if latent_rule is None else latent_rule
-        self.correction = None
-        if latent is None:
-            nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+        super().__init__(
+            (out_features, in_features),
+            weight_quantizer,
+            activation_quantizer,
+            bias=bias,
+            latent=latent,
+            latent_rule=latent_rule,
+        )
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.linear(x, weight)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from torch import Tensor, nn
 
+from binarch.errors import choose
 from binarch.nn.norms import BatchNorm
 from binarch.nn.quant_layer import Shape2d
 from binarch.nn.sign_gradient import SignGradient, with_gradient
@@ -58,6 +59,10 @@ class Scheme:
     latent_rule: LatentRule = field(default_factory=Free)
     correction: Callable[[Shape2d], Correction | None] = no_correction
     """What is done to a convolution's sums, given its shape."""
+
+    def __post_init__(self) -> None:
+        choose("nonlinearity", self.nonlinearity, get_args(Nonlinearity))
+        choose("where", self.where, ("inner", "all"))
 
     def with_sign_gradient(self, gradient: SignGradient) -> "Scheme":
         """The same method with another gradient of its activations' signs."""

@@ -9,9 +9,8 @@ class Quantizer(nn.Module, ABC):
     """A map from real numbers to a few codes times a scale, with a gradient of its own.
 
     ``quantize(x)`` is the truth: it returns ``(codes, scale)`` with ``scale`` broadcastable against the codes, which
-    have the shape of ``x`` (but for circulant filters, which grow). Both carry the method's gradient, and
-    ``forward(x)`` equals ``codes * scale``. Packing uses ``quantize``; so does a layer that wants to sum codes
-    exactly and scale the sum.
+    have the shape of ``x`` (but for circulant filters, which grow). Both carry the method's gradient. Packing uses
+    ``quantize``; so does a layer that wants to sum codes exactly and scale the sum.
     """
 
     #: Bits per code; 32 where numbers stay real.
@@ -21,9 +20,10 @@ class Quantizer(nn.Module, ABC):
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(codes, scale)``."""
 
-    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``codes * scale``, differentiable."""
+        """Return ``codes * scale``, differentiable; where the scale is always 1, a method may save the product."""
+        codes, scale = self.quantize(x)
+        return codes * scale
 
 
 class StepQuantizer(Quantizer, ABC):

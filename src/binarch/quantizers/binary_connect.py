@@ -26,10 +26,6 @@ class BinaryConnect(Quantizer):
         """Return the signs and a scale of one."""
         return straight_through(x, signs(x), x.new_ones(())), x.new_ones(())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the signs."""
-        return self.quantize(x)[0]
-
 
 @final
 class StochasticBinaryConnect(Quantizer):
@@ -52,7 +48,3 @@ class StochasticBinaryConnect(Quantizer):
             return x, one
         chance = ((x.detach() + 1) / 2).clamp(0, 1)
         return straight_through(x, torch.bernoulli(chance) * 2 - 1, one), one
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a draw, or the real weights."""
-        return self.quantize(x)[0]

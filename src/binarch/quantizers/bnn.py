@@ -27,10 +27,6 @@ class ClosedSign(StepQuantizer):
         """Return the signs and a scale of one."""
         return straight_through(x, signs(x), inside(x, -1, 1)), x.new_ones(())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the signs."""
-        return self.quantize(x)[0]
-
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """-1 below 0, +1 from 0 on."""
         return sign_steps()
@@ -53,10 +49,6 @@ class StochasticSign(StepQuantizer):
         chance = ((x.detach() + 1) / 2).clamp(0, 1)
         codes = torch.bernoulli(chance) * 2 - 1 if self.training else signs(x)
         return straight_through(x, codes, (x.detach().abs() < 1).to(x.dtype)), x.new_ones(())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return a draw, or the signs."""
-        return self.quantize(x)[0]
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """In evaluation: -1 below 0, +1 from 0 on."""

@@ -89,11 +89,6 @@ class CirculantSign(Quantizer):
         """Return the signs of the expanded bank, and the scalar scale."""
         return polynomial_sign(circulate(x.unflatten(1, (-1, ORIENTATIONS)))), x.abs().mean()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled signs."""
-        codes, scale = self.quantize(x)
-        return codes * scale
-
 
 def stored_filters(filters: Tensor) -> Tensor:
     """Latent weights (O, 4 I, k, k) out of a bank (4 O, 4 I, k, k): every fourth filter of it."""

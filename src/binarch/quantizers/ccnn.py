@@ -57,11 +57,6 @@ class TrainedScale(Quantizer):
         alpha = _Decayed.apply(self.alpha, self.decay).to(x.dtype)
         return codes, alpha.view(-1, *[1] * (x.dim() - 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled signs."""
-        codes, scale = self.quantize(x)
-        return codes * scale
-
 
 @final
 class LongTailedStep(StepQuantizer):
@@ -85,11 +80,6 @@ class LongTailedStep(StepQuantizer):
         """Return 0 and 1, and beta."""
         codes = (x.detach() > 0).to(x.dtype)
         return straight_through(x, codes, long_tail(x.detach())), self.beta.to(x.dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return 0 and beta."""
-        codes, scale = self.quantize(x)
-        return codes * scale
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """0 up to 0, 1 above."""

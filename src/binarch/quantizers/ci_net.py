@@ -34,16 +34,14 @@ class Edge:
             raise UserError(f"edge: {self} is not possible; use two different channels and a sign of -1 or 1")
 
 
-def correction(count: Tensor, sign: Tensor | int, threshold: int, step: int, *, antisymmetric: bool = True) -> Tensor:
+def correction(count: Tensor, sign: Tensor | int, threshold: int, step: int) -> Tensor:
     r"""What teachers' counts add to their students', for edges of ``sign`` +1 or -1 (broadcast against the counts).
 
     :math:`U(F) = \pm s\,(1_{F \ge t} - 1_{F \le -t})`. The public code has a plus between the indicators for negative
-    edges, so that both tails push downwards; ``antisymmetric=False`` gives that, for comparison.
+    edges, so that both tails push downwards there.
     """
     high, low = (count >= threshold).to(count.dtype), (count <= -threshold).to(count.dtype)
-    if antisymmetric:
-        return step * sign * (high - low)
-    return step * torch.where(torch.as_tensor(sign) < 0, -(high + low), high - low)
+    return step * sign * (high - low)
 
 
 def rounds(edges: Sequence[Edge]) -> list[list[Edge]]:

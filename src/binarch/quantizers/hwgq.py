@@ -31,11 +31,6 @@ class HwgqWeight(Quantizer):
         alpha = mean_magnitude(x.detach())
         return straight_through(x, signs(x), 1 / alpha.clamp(min=1e-12)), alpha
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled signs."""
-        codes, scale = self.quantize(x)
-        return codes * scale
-
 
 @final
 class HalfWave(StepQuantizer):
@@ -69,11 +64,6 @@ class HalfWave(StepQuantizer):
             codes += wide > threshold
         passed = inside(x.detach(), 0, len(thresholds) * self.step) * (x.detach() > 0)
         return straight_through(x, codes, passed / self.step), x.new_tensor(self.step)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the levels."""
-        codes, scale = self.quantize(x)
-        return codes * scale
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """Codes rise above (not at) 0, 1.5 d, 2.5 d, ..."""

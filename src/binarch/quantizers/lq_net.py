@@ -88,18 +88,13 @@ class LqWeight(Quantizer):
         per_filter = (-1, *[1] * (x.dim() - 1))
         if self.bits == 1:
             scale = levels[:, 1].clone().to(x.dtype).view(per_filter)
-            result = straight_through(x, (index * 2 - 1).to(x.dtype).view_as(x), 1 / scale), scale
+            result = straight_through(x, (index * 2 - 1).to(x.dtype).view_as(x), 1 / scale.clamp(min=1e-12)), scale
         else:
             values = levels.gather(1, index).to(x.dtype).view_as(x)
             result = straight_through(x, values, x.new_ones(())), x.new_ones(())
         if self.training:
             self.basis.copy_(fit)
         return result
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the levels."""
-        codes, scale = self.quantize(x)
-        return codes * scale
 
 
 @final
@@ -142,11 +137,6 @@ class LqActivation(StepQuantizer):
             none = flat.new_zeros(1)
             self.basis.copy_(fitted(self.basis, codes, -count.diff(append=none), -total.diff(append=none)))
         return result
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the levels."""
-        codes, scale = self.quantize(x)
-        return codes * scale
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:
         """Codes rise above the midpoints."""

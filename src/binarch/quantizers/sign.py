@@ -76,11 +76,6 @@ class CentredSign(Quantizer):
         centred = self._centre(x)
         return straight_through_sign(centred), mean_magnitude(centred)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled signs, differentiable."""
-        codes, scale = self.quantize(x)
-        return codes * scale
-
     @staticmethod
     def _centre(x: Tensor) -> Tensor:
         return x - x.mean(1, keepdim=True) if x.shape[1] > 1 else x

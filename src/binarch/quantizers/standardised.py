@@ -44,11 +44,6 @@ class StandardisedSign(Quantizer):
         codes, scale = _Standardised.apply(x)
         return codes, scale * x[0].numel() ** -0.5 if self.unit else scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled signs."""
-        codes, scale = self.quantize(x)
-        return codes * scale
-
 
 @final
 class _Standardised(torch.autograd.Function):

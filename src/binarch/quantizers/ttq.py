@@ -57,7 +57,3 @@ class TrainedTernary(Quantizer):
         """Return the three values and a scale of one."""
         values = _Ternary.apply(x, self.positive.to(x.dtype), self.negative.to(x.dtype), self.threshold)
         return values, x.new_ones(())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the three values."""
-        return self.quantize(x)[0]

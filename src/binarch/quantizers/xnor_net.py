@@ -52,11 +52,6 @@ class XnorWeight(Quantizer):
         latent = straight_through(x, x, x.new_tensor(gain))
         return straight_through(latent, signs(x), inside(x, -1, 1)), mean_magnitude(latent)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the scaled signs."""
-        codes, scale = self.quantize(x)
-        return codes * scale
-
 
 @final
 class InputScale(Correction):

@@ -108,7 +108,7 @@ def _render(run: Run) -> str:
     template = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return template.from_string(files(__package__).joinpath("template.html.j2").read_text()).render(
+    return template.from_string(files(__package__).joinpath("template.html.j2").read_text(encoding="utf-8")).render(
         name=run.name,
         verb=words.plain(run.config.get("verb", "run")),
         date=words.plain(run.environment.get("date", ""))[:10],

@@ -137,7 +137,7 @@ def _object(path: Path, damaged: list[str]) -> Row:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         value = None
     if not isinstance(value, Mapping):
@@ -150,7 +150,7 @@ def _lines(path: Path, damaged: list[str]) -> tuple[Row, ...]:
         return ()
     rows, bad = [], 0
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         text, bad = "", 1
     for line in filter(str.strip, text.splitlines()):

@@ -48,6 +48,6 @@ class Page:
         template = jinja2.Environment(
             autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
         )
-        return template.from_string(files(__package__).joinpath("table.html.j2").read_text()).render(
+        return template.from_string(files(__package__).joinpath("table.html.j2").read_text(encoding="utf-8")).render(
             page=self, picture=Markup(inline_svg(self.picture, "Every run", "runs-"))
         )

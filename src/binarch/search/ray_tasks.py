@@ -95,7 +95,7 @@ def _import_ray() -> ModuleType:
     try:
         import ray
     except ImportError:
-        raise UserError("executor: ray is not installed; pip install 'binarch[ray]', or use --executor local") from None
+        raise UserError("executor: ray is not installed; pip install '.[ray]', or use --executor local") from None
     return ray
 
 

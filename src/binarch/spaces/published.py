@@ -3,7 +3,7 @@
 NASNet and AmoebaNet are the transcriptions that the DARTS code trains; they differ from the cells of their own
 papers (fewer states in ``concat``, input order, the 7x1-1x7 block), whose networks are ``nasnet-a`` and ``amoebanet-a``
 of the catalogue. The P-DARTS cell is the released one, from
-another run than the paper's figure. ``bats-cifar10`` is our own.
+another run than the paper's figure. ``bats-16px`` is our own.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ PUBLISHED: dict[str, Published] = {
         ),
         "AmoebaNet-A as DARTS transcribes it (Real et al., AAAI 2019)",
     ),
-    "bats-cifar10": Published(
+    "bats-16px": Published(
         Genotype(
             read_cell("dil5:0 sep5:1, max3:1 dil5:2, sep5:0 max3:1, max3:1 max3:4", _FOUR),
             read_cell("dil3:0 dil5:1, dil5:1 sep5:2, skip:0 dil5:1, max3:3 max3:4", _FOUR),

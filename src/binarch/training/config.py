@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from binarch.data import Augment, CropFill, DataConfig, Flip
-from binarch.errors import UserError
+from binarch.errors import UserError, choose
 from binarch.models import NetworkConfig
 from binarch.nn import Binarize, find_scheme
 from binarch.training.device import Device, Precision
@@ -28,8 +28,15 @@ def _stage_name(kind: "StageKind", bits: tuple[int, int]) -> str:
 StageKind = Literal["none", "activations", "both", "mine"]
 
 
+#: Who takes the steps.
+Optimizer = Literal["adamw", "sgd", "nesterov", "shift_adamax", "muon"]
+
+
 #: What ``torch.compile`` does; see its ``mode``.
 Compile = Literal["no", "default", "reduce-overhead"]
+
+
+_WORDS = {"optimizer": Optimizer, "loss": Loss, "precision": Precision, "device": Device, "compile": Compile}
 
 
 #: As ``teacher``: the network that the stage before left.
@@ -73,7 +80,7 @@ class TrainConfig:
     """Learning rate at the start of each stage."""
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
-    optimizer: Literal["adamw", "sgd", "nesterov", "shift_adamax", "muon"] = "adamw"
+    optimizer: Optimizer = "adamw"
     """AdamW; SGD with momentum 0.9, or with Nesterov's look ahead; that of BNN's Torch7 code; Muon."""
     schedule: str = "cosine"
     """cosine, linear, exponential:F (to F of the rate), steps:F@S,S (times F at shares S of a stage)."""
@@ -117,6 +124,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.binarize:
             raise UserError("binarize: no stage is given; name at least one of none, activations, both")
+        for kind in self.binarize:
+            choose("binarize", kind, get_args(StageKind))
+        for name, words in _WORDS.items():
+            choose(name, getattr(self, name), get_args(words))
         for name in ("epochs", "learning_rate", "weight_decay"):
             per_stage(name, getattr(self, name), len(self.binarize))
         require(self.batch_size >= 2, "batch_size", self.batch_size, "2 or more")
@@ -154,6 +165,8 @@ class TrainConfig:
             raise UserError(f"teacher: cannot be had with {self.loss}; use --loss cross_entropy")
         if self.compile != "no" and self.drop_path:
             raise UserError(f"compile: {self.compile} is not possible with drop_path, which changes; use --compile no")
+        if self.precision == "fp16" and self.network.scheme == "ccnn":
+            raise UserError("precision: fp16 is not possible with ccnn, whose penalty the scaler divides; use bf16, 32")
         if self.loss == "squared_hinge" and self.label_smoothing:
             raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
         if self.optimizer == "shift_adamax" and any(self.weight_decay):
@@ -178,7 +191,8 @@ class TrainConfig:
 def per_stage(name: str, values: tuple, count: int) -> tuple:
     """``values`` for ``count`` stages; one value stands for all."""
     if len(values) not in (1, count):
-        raise UserError(f"{name}: {len(values)} values for {count} stage{'s' * (count > 1)}; give one, or {count}")
+        allowed = f"one, or {count}" if count > 1 else "one"
+        raise UserError(f"{name}: {len(values)} values for {count} stage{'s' * (count > 1)}; give {allowed}")
     return values * count if len(values) == 1 else values
 
 

@@ -39,7 +39,7 @@ class Display:
         self.console.print(text, markup=False, soft_wrap=True)
         if self.log is not None:
             self.log.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.log, "a") as file:
+            with open(self.log, "a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     @contextmanager

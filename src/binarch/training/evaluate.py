@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from binarch.data import Dataset, Images, evaluation_batches
+from binarch.nn import evaluating
 from binarch.ranks import ALONE, Ranks
 from binarch.training.loss import Loss, loss_of
 
@@ -32,21 +33,19 @@ def evaluate(
     ranks: Ranks = ALONE,
     **arguments: Any,
 ) -> Score:
-    """Score ``network`` in evaluation mode on ``images``, normalised as ``dataset`` says; the mode is put back.
+    """Score ``network`` in evaluation mode on ``images``, normalised as ``dataset`` says; modes are put back.
 
     Several ranks take turns with the batches of one process and add up, so all return the same score.
     """
-    training = network.training
-    network.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=images.labels.device)
     # Near-equal batches: a supernet normalises by the batch, and one image alone has no statistics.
     batch_size = math.ceil(len(images) / math.ceil(len(images) / batch_size))
     batches = evaluation_batches(images, dataset.mean, dataset.std, batch_size)
-    for x, y in islice(batches, ranks.rank, None, ranks.world):
-        logits = network(x.contiguous(memory_format=torch.channels_last), **arguments).float()
-        total = loss_of(loss, logits, y, 0.0).double() * len(y)
-        sums += torch.stack([total, (logits.argmax(1) == y).sum().double()])
-    network.train(training)
+    with evaluating(network):
+        for x, y in islice(batches, ranks.rank, None, ranks.world):
+            logits = network(x.contiguous(memory_format=torch.channels_last), **arguments).float()
+            total = loss_of(loss, logits, y, 0.0).double() * len(y)
+            sums += torch.stack([total, (logits.argmax(1) == y).sum().double()])
     ranks.sum_([sums])
     mean, correct = (sums / len(images)).tolist()
     return Score(mean, correct)

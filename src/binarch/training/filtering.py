@@ -18,5 +18,10 @@ def hardest(images: Images, proxy: Teacher, dataset: Dataset, share: float, batc
         functional.cross_entropy(proxy(x.contiguous(memory_format=torch.channels_last)).float(), y, reduction="none")
         for x, y in evaluation_batches(images, dataset.mean, dataset.std, batch_size)
     ]
-    count = max(round(share * len(images)), 1)
-    return torch.cat(losses).argsort(descending=True, stable=True)[:count].sort().values
+    order = torch.cat(losses).argsort(descending=True, stable=True)
+    return order[: share_of(len(images), share)].sort().values
+
+
+def share_of(count: int, share: float) -> int:
+    """How many images are ``share`` of ``count``; at least one."""
+    return max(round(share * count), 1)

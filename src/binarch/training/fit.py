@@ -8,17 +8,17 @@ from safetensors.torch import save
 
 from binarch.data import Dataset, Images, split
 from binarch.errors import UserError
-from binarch.models import Architecture, costs
+from binarch.models import Architecture, ScheduledDropPath, costs
 from binarch.ranks import Ranks
 from binarch.runs import RunFolder, to_plain
 from binarch.training.config import PREVIOUS, TrainConfig
 from binarch.training.device import make_fabric
 from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
-from binarch.training.filtering import hardest
+from binarch.training.filtering import hardest, share_of
 from binarch.training.loop import Loop, Task
 from binarch.training.mining_task import MiningTask
-from binarch.training.teacher import Teacher, fingerprint, load_teacher
+from binarch.training.teacher import Teacher, fingerprint, load_teacher, weights_of
 from binarch.training.train_task import TrainTask
 from binarch.training.whitening import first_layer
 
@@ -48,19 +48,22 @@ def train(
     (SyncBatchNorm has no form for CPUs); running statistics are averaged after each step, so that all ranks always hold
     the same.
     """
-    stages = tuple(stage.binarize for stage in config.stages)
     _check(arch, config, dataset, folder.ranks)
     fabric = make_fabric(config.device, config.precision, folder.ranks)
     folder.ranks.check_data(config.batch_size, dataset.train.pixels, dataset.train.labels)
     named = {"arch": arch} if isinstance(arch, str) else {"space": config.network.space, "genotype": arch.to_dict()}
     plain = {"verb": "train", **to_plain(config), **named, "found": dataset.identity()}
     named_teacher = None if config.teacher == PREVIOUS else config.teacher
-    teacher = _asked("teacher", named_teacher, fabric, dataset, folder.ranks)
-    proxy = _asked("proxy", config.proxy, fabric, dataset, folder.ranks)
+    finished = resume and folder.has("result.json")
+    if not finished:
+        teacher = _asked("teacher", named_teacher, fabric, dataset, folder.ranks)
+        proxy = _asked("proxy", config.proxy, fabric, dataset, folder.ranks)
     for flag, name, key in (("teacher", named_teacher, "taught_by"), ("proxy", config.proxy, "filtered_by")):
-        plain |= {} if name is None else {key: fingerprint(flag, name)}
+        # a finished run does not need them any more: they may be gone
+        if name is not None and (not finished or weights_of(name).is_file()):
+            plain[key] = fingerprint(flag, name)
     folder.claim(plain, resume=resume, defaults=to_plain(TrainConfig()))
-    if folder.has("result.json"):
+    if finished:
         return dict(folder.read_json("result.json"))
     parts = _parts(config, dataset, fabric, proxy, folder)
     if not isinstance(arch, str):
@@ -70,6 +73,10 @@ def train(
         display.say(
             f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
         )
+
+    if test and not dataset.has_test:
+        display.say(f"There are no test images; {len(parts[1]) or 'no'} held-out ones tell how good it is.")
+    stages = tuple(stage.binarize for stage in config.stages)
 
     def build(index: int, carry: Any) -> Task:
         if config.stages[index].kind == "mine":
@@ -93,9 +100,20 @@ def _check(arch: Architecture, config: TrainConfig, dataset: Dataset, ranks: Ran
     if "mine" in config.binarize and ranks.world > 1:
         raise UserError(f"binarize: mine cannot be shared by {ranks.world} ranks; start it without torchrun")
     stages = tuple(stage.binarize for stage in config.stages)
+    shape = len(dataset.classes), stages[0], dataset.image_size
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
+    if config.drop_path and not isinstance(config.network.build(arch, *shape), ScheduledDropPath):
+        raise UserError(f"drop_path: {config.drop_path} is not possible with {arch}, which has no paths to drop; use 0")
     if config.whiten:
-        first_layer(config.network.build(arch, len(dataset.classes), stages[0], dataset.image_size))
+        first_layer(config.network.build(arch, *shape))
+    kept, _ = split(dataset.train.labels.cpu(), config.validation, config.seed)
+    left = share_of(len(kept), config.keep)
+    if left < 2:
+        raise UserError(
+            f"validation, keep: {config.validation}, {config.keep} of {len(dataset.train)} images leave {left} to "
+            "learn from, and a batch norm needs two; hold out less, or keep more"
+        )
+    ranks.check_batch(min(config.batch_size, left))
 
 
 def _parts(

@@ -61,9 +61,14 @@ def load_teacher(flag: str, name: str, fabric: "Fabric", dataset: Dataset) -> Te
     return Teacher(taught, fabric, dataset, tuple(known["mean"]), tuple(known["std"]))
 
 
+def weights_of(name: str) -> Path:
+    """The file of weights in the folder ``name``."""
+    return Path(name) / "network.safetensors"
+
+
 def fingerprint(flag: str, name: str) -> str:
     """SHA-256 of the weights of the training in folder ``name``, which ``flag`` gave."""
-    file = Path(name) / "network.safetensors"
+    file = weights_of(name)
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:

@@ -57,7 +57,7 @@ def evaluate_run(folder: RunFolder, data: Path | None, device: Device) -> dict[s
     classes = known["classes"]
     if list(dataset.classes) != classes:
         raise UserError(
-            f"--data {data}: has the classes {', '.join(dataset.classes[:5])}..., the network was trained on "
+            f"--data {dataset.name}: has the classes {', '.join(dataset.classes[:5])}..., the network was trained on "
             f"{', '.join(classes[:5])}...; give the data of the training"
         )
     on_cpu = device == "cpu" or not torch.cuda.is_available()

@@ -77,7 +77,7 @@ class Page:
         template = jinja2.Environment(
             autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
         )
-        return template.from_string(files(__package__).joinpath("figures.html.j2").read_text()).render(
+        return template.from_string(files(__package__).joinpath("figures.html.j2").read_text(encoding="utf-8")).render(
             page=self,
             pictures=[
                 (drawing, Markup(inline_svg(drawing.figure, drawing.title, f"{drawing.file}-")))

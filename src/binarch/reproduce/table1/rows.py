@@ -131,7 +131,7 @@ ROWS: dict[str, Row] = {
         Row(
             "bats", "BATS", "1/1", 96.1, "BATS",
             Recipe(
-                "bats-cifar10",
+                "bats-16px",
                 RECIPES["cifar10"].train,
                 NetworkConfig(cells=3, channels=16, groups=4, output_scale=True),
             ),
