@@ -67,7 +67,9 @@ def test_every_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
             arguments += ["--width", "4", "--limit", "60"]
         if "--candidates" in arguments:
             arguments += ["--candidates", "3", "--population", "2", "--rank-epochs", "1"]
-        if arguments[0] == "search" and "photos" in arguments:
+        if "reactnet-small" in arguments:
+            arguments += ["--width", "4", "--epochs", "1"]
+        if "--cells" in arguments and "photos" in arguments:
             arguments += [*SMALL, "--image-size", "8", "--batch-size", "4"]
         cli.main(arguments)
         capsys.readouterr()

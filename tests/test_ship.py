@@ -94,9 +94,7 @@ def test_whom_a_training_asked_is_told_by_hash_not_by_place(
     assert (found.program.card["network"]["scheme"], found.program.card["network"]["stem"]) == ("standardised", "cifar")
     page = " ".join((found.folder / "README.md").read_text().split())
     assert "Of the rest, 50% were learned from: those an earlier network found hardest." in page
-    assert (
-        "A teacher's answers were 50% of the loss. Trained for 1 epoch with quantized activations and weights" in page
-    )
+    assert "A teacher's answers were 50% of the loss. Epochs: 1 with quantized activations and weights" in page
 
 
 def test_what_cannot_be_shipped_is_one_line(

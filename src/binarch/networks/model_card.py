@@ -50,10 +50,10 @@ def _facts(network: Shipped) -> Iterable[tuple[str, str]]:
     yield "network", shape
     yield "scheme", str(card["scheme"])
     if "genotype" in card:
-        yield "genotype", "in the file's card: `binarch draw` shows its cells"
+        yield "genotype", f"in the file's card: `binarch draw {network.name}` shows its cells"
     yield "images", f"{image.height} x {image.width}, {image.channels} channels"
     yield "file", f"{identity['bytes']:,} bytes"
-    yield "parameters", f"{costs['params']:,}, of which {costs['binary_params']:,} of quantized"
+    yield "parameters", f"{costs['params']:,}, of which {costs['binary_params']:,} quantized"
     yield "multiply-accumulates", f"{costs['macs']:,}, of which {costs['binary_macs']:,} of quantized numbers"
     for name in ("trained", "packed"):
         where = identity[name]

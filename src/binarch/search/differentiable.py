@@ -16,7 +16,7 @@ from binarch.search.evaluation import SPLIT_SEED
 from binarch.search.executor import Executor
 from binarch.search.search_task import SearchTask
 from binarch.spaces import Genotype
-from binarch.training.device import make_fabric
+from binarch.training.device import make_fabric, warning
 from binarch.training.display import Display
 from binarch.training.loop import Loop
 
@@ -50,6 +50,8 @@ def search_gradient(config: SearchConfig, seed: int, dataset: Dataset, folder: R
         return lambda names: SearchTask(config, seed, index, dataset, parts, fabric, folder, names)
 
     display = display.into(folder / "log.txt")
+    if slow := warning(config.supernet_precision, fabric.device):
+        display.say(slow)
     task = Loop(folder, display, seed, [build(index) for index in range(len(config.stages))]).run()
     assert isinstance(task, SearchTask)
     genotype = task.genotype()

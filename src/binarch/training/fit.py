@@ -12,7 +12,7 @@ from binarch.models import Architecture, ScheduledDropPath, costs
 from binarch.ranks import Ranks
 from binarch.runs import RunFolder, to_plain
 from binarch.training.config import PREVIOUS, TrainConfig
-from binarch.training.device import make_fabric
+from binarch.training.device import make_fabric, warning
 from binarch.training.display import Display
 from binarch.training.evaluate import evaluate
 from binarch.training.filtering import hardest, share_of
@@ -69,6 +69,8 @@ def train(
     if not isinstance(arch, str):
         folder.write_json("genotype.json", arch.to_dict())
     display = display.into(folder / "log.txt")
+    if slow := warning(config.precision, fabric.device):
+        display.say(slow)
     if parts[0].labels.numel() < config.batch_size:
         display.say(
             f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
