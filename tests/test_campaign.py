@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from campaign import Slice, until
+from campaign import Slice, scale_of, until
 from jobs import LENGTHS, Job, campaign
 from plan import Plan
 
@@ -26,7 +26,7 @@ from binarch.search.evaluation import candidate_binarize, candidate_network
 TOOLS = Path(__file__).parents[1] / "tools"
 #: Stands for binarch where only the order of jobs counts: "WORD FOLDER"; a number is a result.
 STAND_IN = """
-import json, pathlib, signal, sys
+import json, os, pathlib, signal, sys
 word, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 if word == "refuse":
     sys.exit("some words before\\nbinarch: cells: 2 is too few" + f" in {folder.parent}")
@@ -41,9 +41,10 @@ rows = [{"train_accuracy": 0.5, "seconds": 30}] * (2 if word == "begin" else 4)
 if word == "begin":
     sys.exit(130)
 if word == "wait":  # the first time for Ctrl-C
-    again = (folder / "begun").exists()
+    begun = folder / f"begun{os.environ.get('RANK', '')}"
+    again = begun.exists()
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
-    (folder / "begun").touch()
+    begun.touch()
     if not again:
         signal.pause()
     word = "0.9"
@@ -169,6 +170,34 @@ def test_a_missing_piece_fails_one_job_only(tmp_path: Path, stand_in: list[str])
     assert page(tmp_path / "out")["begun"][0].startswith("failed")
     assert "00-of-03: is missing" in (tmp_path / "out" / "campaign.md").read_text()
     assert page(tmp_path / "out")["good"][0] == "done"
+
+
+def test_a_teacher_whose_weights_did_not_travel_is_waited_for(tmp_path: Path, stand_in: list[str]) -> None:
+    out = tmp_path / "out"
+    pupil = toy("pupil", "with", "{best}", "--teacher", needs=("master",))
+    slice_of([toy("master", "0.9"), pupil], out, stand_in).work()
+    assert page(out)["pupil"][0] == "waiting for the weights of master"
+    (out / "master" / "network.safetensors").write_bytes(b"weights")
+    slice_of([toy("master", "0.9"), pupil], out, stand_in).work()
+    assert page(out)["pupil"][0] == "done"
+
+
+def test_ranks_share_a_job_and_its_end(tmp_path: Path, stand_in: list[str]) -> None:
+    job, out = toy("long", "wait", ranks=2), tmp_path / "out"
+    both = [out / "long" / f"begun{rank}" for rank in (0, 1)]
+    slice_of([job], out, stand_in, stop=lambda: all(file.exists() for file in both)).work()
+    assert page(out)["long"][0] == "begun, 4 of 4 epochs", "torchrun ends with 1 when its ranks were stopped"
+    slice_of([job], out, stand_in).work()
+    assert page(out)["long"][0] == "done"
+    assert "`torchrun --nproc-per-node 2 -m binarch wait {out}/long`" in (out / "campaign.md").read_text()
+
+
+def test_a_folder_keeps_its_scale(tmp_path: Path) -> None:
+    assert scale_of(tmp_path / "new", None) == "paper"
+    assert scale_of(tmp_path / "small", "cpu") == "cpu"
+    assert scale_of(tmp_path / "small", None) == "cpu"
+    with pytest.raises(UserError, match=r"--scale: .*small is a campaign of scale cpu, not paper"):
+        scale_of(tmp_path / "small", "paper")
 
 
 def test_two_slices_cannot_share_a_folder(tmp_path: Path, stand_in: list[str]) -> None:

@@ -10,7 +10,6 @@ from binarch.training.device import Precision, warning
     ("capability", "precision", "device", "slow"),
     [
         ("AVX2", "bf16", "cpu", True),
-        ("DEFAULT", "bf16", "cpu", True),
         ("AVX512", "bf16", "cpu", False),
         ("AVX2", "auto", "cpu", False),
         ("AVX2", "32", "cpu", False),

@@ -1,12 +1,16 @@
 """Statistics taken anew against the mean by hand."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from binarch.data import Augment, Batches, Images
-from binarch.nn import DropPath, ShiftBatchNorm
+from binarch.models import Architecture, NetworkConfig
+from binarch.nn import DropPath, ShiftBatchNorm, fused
 from binarch.ranks import ALONE
+from binarch.spaces import published
 from binarch.training.recalibrate import recalibrate
 
 
@@ -46,3 +50,24 @@ def test_it_is_the_same_whatever_the_statistics_were(count: int) -> None:
     network[1].running_var.fill_(7)
     recalibrate(network, network, batches(), 2, count, ALONE)
     assert torch.equal(network[1].running_var, first)
+
+
+@pytest.mark.parametrize(
+    ("arch", "config"),
+    [
+        ("reactnet-small", NetworkConfig(width=8, scheme="standardised")),
+        (published("pdarts"), NetworkConfig(cells=3, channels=8, groups=2, output_scale=True)),
+    ],
+    ids=["blocks", "cells"],
+)
+def test_the_quick_passes_gather_what_the_modules_do(
+    arch: Architecture, config: NetworkConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = config.build(arch, 10, "both", 8)
+    slow = copy.deepcopy(network)
+    recalibrate(network, network, batches(), 0, 3, ALONE)
+    monkeypatch.setattr(fused, "fits", lambda x: False)
+    recalibrate(slow, slow, batches(), 0, 3, ALONE)
+    for (name, found), truth in zip(network.named_buffers(), slow.buffers(), strict=True):
+        torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-5, msg=name)

@@ -48,7 +48,7 @@ def make_fabric(device: Device, precision: Precision, ranks: Ranks = ALONE) -> "
 
 def warning(precision: Precision, device: torch.device) -> str | None:
     """What to know before hours are spent: bfloat16 on a processor that computes it number by number."""
-    if precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
+    if precision == "bf16" and device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
         return (
             "--precision bf16: this processor has no products of bfloat16, and steps may take ten times as long; "
             "--precision 32 is quicker here."
