@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -17,6 +18,8 @@ from binarch.recipes import RECIPES
 from binarch.runs import RunFolder
 from binarch.search import STRATEGIES
 from binarch.spaces import PUBLISHED, SPACES, Genotype
+from binarch.training.config import Optimizer, StageKind
+from binarch.training.loss import Loss
 
 CIFAR10 = Path(__file__).parents[1] / "../shared/data/cifar10"
 SHAPE = ["--cells", "3", "--channels", "4", "--groups", "2"]
@@ -309,3 +312,18 @@ def test_ctrl_c_saves_and_exits_130(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert stop.value.code == 130
     assert "--resume auto" in capsys.readouterr().err
     assert RunFolder(tmp_path).load_checkpoint() is not None
+
+
+def test_help_names_the_words_that_may_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    def lines(verb: str) -> dict[str, str]:
+        with pytest.raises(SystemExit):
+            cli.main([verb, "--help"])
+        return {line.split()[0].rstrip(","): line for line in capsys.readouterr().out.splitlines() if line}
+
+    assert lines("train")["--space"].endswith("[bats; or darts, nasnet]")
+    assert lines("train")["--resume"].endswith("stopped. [no]"), "auto is named already"
+    for kind, flag in ((StageKind, "--binarize"), (Optimizer, "--optimizer"), (Loss, "--loss")):
+        assert all(word in lines("train")[flag] for word in get_args(kind))
+    assert "networks, archs, models" in lines("list")["WHAT"]
+    assert lines("predict")["usage:"] == "usage: binarch predict NETWORK IMAGE... [flags]"
+    assert lines("bench")["usage:"] == "usage: binarch bench [FILE] [flags]"

@@ -4,7 +4,8 @@ import ast
 import dataclasses
 import inspect
 import textwrap
-from typing import Any, get_type_hints
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tyro import MISSING
 from tyro.conf import Positional
@@ -23,7 +24,7 @@ def verb_help(verb: str, kind: type, default: Any) -> str:
 def _rows(kind: Any, default: Any) -> list[tuple[str, str]]:
     """A line per field; a field without a docstring stands on the line of the next one that has one."""
     rows: list[tuple[str, str]] = []
-    waiting: list[tuple[str, str]] = []
+    waiting: list[tuple[str, Any, Any]] = []
     hints, texts = get_type_hints(kind, include_extras=True), _attribute_docs(kind)
     for field in dataclasses.fields(kind):
         value = getattr(default, field.name, dataclasses.MISSING) if default is not None else _fallback(field)
@@ -31,12 +32,13 @@ def _rows(kind: Any, default: Any) -> list[tuple[str, str]]:
         if dataclasses.is_dataclass(hint):
             rows += _rows(hint, value if dataclasses.is_dataclass(value) else None)
             continue
-        waiting.append((_flag(field.name, hint), _shown(value)))
+        waiting.append((_flag(field.name, hint, value), value, hint))
         if field.name in texts:
-            flags, values = zip(*waiting, strict=True)
-            rows.append((", ".join(flags), texts[field.name] + "".join(values)))
+            text = texts[field.name]
+            flags = ", ".join(flag for flag, _, _ in waiting)
+            rows.append((flags, text + "".join(_shown(value, hint, text) for _, value, hint in waiting)))
             waiting = []
-    return rows + waiting
+    return rows
 
 
 def _fallback(field: dataclasses.Field[Any]) -> Any:
@@ -45,21 +47,41 @@ def _fallback(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else dataclasses.MISSING
 
 
-def _flag(name: str, hint: Any) -> str:
-    if Positional in getattr(hint, "__metadata__", ()):
-        return name.upper()
+def _is_positional(hint: Any) -> bool:
+    return Positional in getattr(hint, "__metadata__", ())
+
+
+def _flag(name: str, hint: Any, value: Any) -> str:
+    if _is_positional(hint):
+        word = name.upper() + "..." * (get_origin(get_args(hint)[0]) is tuple)
+        return word if value is dataclasses.MISSING else f"[{word}]"
     flag = name.replace("_", "-")
     return f"--[no-]{flag}" if hint is bool else f"--{flag}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, hint: Any, text: str) -> str:
+    """What holds if nothing is given, and the words that may be given instead if ``text`` does not name them."""
+    told = [str(word) for word in (value if isinstance(value, tuple) else (value,))]
+    others = [word for word in _words(hint) if word not in told]
+    if all(word in text for word in others):
+        others = []
     if value in (dataclasses.MISSING, MISSING):
-        return " [required]"
+        needed = [] if _is_positional(hint) else ["required"]
+        return f" [{'; '.join([*needed, *([', '.join(others)] if others else [])])}]" if needed or others else ""
     if value is None or value == ():
-        return ""
+        return f" [{', '.join(others)}]" if others else ""
     if isinstance(value, bool):
         return f" [{'yes' if value else 'no'}]"
-    return f" [{' '.join(map(str, value)) if isinstance(value, tuple) else value}]"
+    return f" [{' '.join(told)}{'; or ' if others else ''}{', '.join(others)}]"
+
+
+def _words(hint: Any) -> Iterator[str]:
+    """The members of all Literals in a type."""
+    if get_origin(hint) is Literal:
+        yield from get_args(hint)
+    else:
+        for part in get_args(hint):
+            yield from _words(part)
 
 
 def _attribute_docs(kind: type) -> dict[str, str]:

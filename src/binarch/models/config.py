@@ -61,14 +61,14 @@ class NetworkConfig:
     groups: int = 12
     """Cells: convolution groups of the bats space."""
     stem: Literal["cifar", "half"] = "cifar"
-    """Cells: the first layer keeps the images' size (cifar), or halves it: a quarter of the work."""
+    """Cells: the first layer keeps the images' size, or (half) halves it: a quarter of the work."""
     output_scale: bool = False
     """Cells: learn one factor per output channel of every convolution, as standardised ones always do."""
     auxiliary: bool = False
     """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
     sign_gradient: SignGradient = "scheme"
-    """The method (binarch list schemes; cells: bats or standardised); gradient of its signs."""
+    """Method (see list schemes; cells: bats, standardised); signs' slope: window, polynomial."""
     where: Literal["scheme", "inner", "all"] = "scheme"
     """Catalogue: which layers get it; scheme: those of its paper, inner: all but first and last."""
     width: int = 0

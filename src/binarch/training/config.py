@@ -81,12 +81,12 @@ class TrainConfig:
     weight_decay: tuple[float, ...] = (0.0,)
     """Weight decay of each stage."""
     optimizer: Optimizer = "adamw"
-    """AdamW; SGD with momentum 0.9, or with Nesterov's look ahead; that of BNN's Torch7 code; Muon."""
+    """adamw; sgd with momentum 0.9, or nesterov; shift_adamax of BNN's Torch7 code; muon."""
     schedule: str = "cosine"
     """cosine, linear, exponential:F (to F of the rate), steps:F@S,S (times F at shares S of a stage)."""
     loss: Loss = "cross_entropy"
     label_smoothing: float = 0.0
-    """What is minimised; share of the target that is spread over all classes."""
+    """cross_entropy or squared_hinge; share of the target that is spread over all classes."""
     teacher: str | None = None
     teacher_weight: float = 0.5
     teacher_temperature: float = 4.0
@@ -117,7 +117,7 @@ class TrainConfig:
     precision: Precision = "auto"
     device: Device = "auto"
     compile: Compile = "no"
-    """Number format; device; whether torch.compile makes one program of it, in minutes."""
+    """Number format: 32, bf16, fp16; cpu, cuda; torch.compile: default, reduce-overhead."""
     seed: int = 0
     """Seed of everything random."""
 
