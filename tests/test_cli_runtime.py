@@ -104,6 +104,18 @@ def test_bad_images_and_files_are_named(packed: Path, tmp_path: Path, capsys: py
     assert "nothing" in fails(["predict", str(tmp_path / "nothing"), good], capsys)
 
 
+def test_describe_tells_what_the_card_holds(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = result(["describe", str(packed)], capsys)
+    assert told["image"] == {"height": 8, "width": 8, "channels": 3}
+    assert {"classes", "test_accuracy", "genotype", "costs"} <= set(told)
+    cli.main(["describe", str(packed)])
+    lines = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "0, 1, 2, 3" in lines["classes"]
+    assert f"{told['costs']['params']:,}" in lines["params"]
+    assert f"{told['test_accuracy']:.2%}" in lines["test accuracy"]
+    assert "nothing" in fails(["describe", "nothing"], capsys)
+
+
 def test_mistakes_keep_what_is_there(
     run: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,16 @@ class Pack:
 
 
 @dataclass(frozen=True)
+class Describe:
+    """Tell what a packed or trained network is: data, classes, accuracy, shape, costs."""
+
+    source: tyro.conf.Positional[str]
+    """A network that comes with binarch, a packed file, or the folder of a training."""
+    json: bool = False
+    """Print all of its card as JSON."""
+
+
+@dataclass(frozen=True)
 class Bench:
     """Time a packed network against other engines, taking turns in one process."""
 

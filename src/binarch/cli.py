@@ -17,6 +17,7 @@ from binarch.arguments import (
     Bench,
     Count,
     Demo,
+    Describe,
     Draw,
     Evaluate,
     Export,
@@ -101,6 +102,20 @@ def _pack(args: Pack, display: Display) -> None:
 
 def _predict(args: Predict, display: Display) -> None:
     predict(args, display.say)
+
+
+def _describe(args: Describe, display: Display) -> None:
+    program = deploy.open_program(args.source)
+    card, image = program.card, program.image
+    if args.json:
+        _print({**card, "image": {"height": image.height, "width": image.width, "channels": image.channels}}, True)
+        return
+    told = {name: card[name] for name in ("scheme", "data", "seed", "test_accuracy") if name in card}
+    if "network" in card:
+        told["network"] = ", ".join(f"{name} {value}" for name, value in card["network"].items() if value is not None)
+    told |= {"classes": ", ".join(program.classes), "image": f"{image.height} x {image.width} x {image.channels}"}
+    counted = {name: count for name, count in card["costs"].items() if name != "bytes_packed"}  # the file is there
+    _print({**told, "bytes": len(program.encode()), **counted}, as_json=False)
 
 
 def _bench(args: Bench, display: Display) -> None:
@@ -243,6 +258,7 @@ VERBS: dict[str, tuple[type, Callable[[Any, Display], None]]] = {
     "evaluate": (Evaluate, _evaluate),
     "pack": (Pack, _pack),
     "predict": (Predict, _predict),
+    "describe": (Describe, _describe),
     "bench": (Bench, _bench),
     "export": (Export, _export),
     "reproduce": (Reproduce, _reproduce),
