@@ -281,12 +281,19 @@ def test_a_reader_that_goes_away_ends_it_quietly(arguments: list[str]) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_wrong_flags_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["count", "--arch", "pdarts", "--cells", "many"], ["count"], ["search", "--out", "x", "--wat"]):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        assert stop.value.code == 2
-        assert capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["count", "--arch", "pdarts", "--cells", "many"], "Error parsing --cells: invalid literal"),
+        (["count"], "Missing from binarch count: --arch"),
+        (["search", "--out", "x", "--wat"], "Unrecognized options: --wat"),
+        (["train", "--precision", "fp32"], "'fp32' for argument '--precision'. Expected one of ('auto', '32', 'bf16'"),
+        (["predict"], "Missing from binarch predict"),
+    ],
+)
+def test_wrong_flags_are_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told in (line := fails(arguments, capsys))
+    assert line.endswith(f"; see binarch {arguments[0]} --help")
 
 
 def test_a_begun_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ from binarch.arguments import (
 from binarch.data import CATALOGUE, load
 from binarch.demo import run_demo
 from binarch.errors import UserError, choose
-from binarch.help import verb_help
+from binarch.help import parsed
 from binarch.models import MODELS, NetworkConfig, costs, find_architecture
 from binarch.networks import shipped
 from binarch.nn import SCHEMES
@@ -327,11 +327,7 @@ def _default(kind: type, arguments: Sequence[str]) -> Any:
 def _parse(verb: str, arguments: Sequence[str]) -> Any:
     kind = VERBS[verb][0]
     default = _default(kind, arguments) if kind in (Search, Train) else None
-    if {"-h", "--help"} & set(arguments):
-        print(verb_help(verb, kind, default))
-        sys.exit(0)
-    extra = {} if default is None else {"default": default}
-    return tyro.cli(kind, prog=f"binarch {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra)
+    return parsed(verb, kind, arguments, default)
 
 
 def _usage() -> str:

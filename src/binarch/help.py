@@ -1,14 +1,44 @@
-"""The help of a verb on one screen: a line per flag, read from the settings' dataclasses."""
+"""What a command line says of a verb's settings, and the help of it on one screen: a line per flag."""
 
 import ast
 import dataclasses
 import inspect
+import io
+import sys
 import textwrap
-from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
+from itertools import takewhile
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+import tyro
 from tyro import MISSING
 from tyro.conf import Positional
+
+from binarch.errors import UserError
+
+T = TypeVar("T")
+
+
+def parsed(verb: str, kind: type[T], arguments: Sequence[str], default: Any = None) -> T:
+    """The settings that ``arguments`` give, a ``kind``, with ``default`` for the rest.
+
+    ``--help`` prints the help and exits 0. A mistake is a :class:`~binarch.errors.UserError`: what tyro puts into a
+    box, in one line.
+    """
+    if {"-h", "--help"} & set(arguments):
+        print(verb_help(verb, kind, default))
+        sys.exit(0)
+    extra = {} if default is None else {"default": default}
+    box = io.StringIO()
+    try:
+        with redirect_stderr(box):
+            return tyro.cli(kind, prog=f"binarch {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra)
+    except SystemExit:
+        lines = [line.strip("╭╮╰╯│─ ") for line in box.getvalue().splitlines()]
+        title, *body = [line for line in lines if set(line) - {"-"}]  # no rules; where there is no UTF-8, no box
+        said = " ".join(takewhile(lambda line: "helptext" not in line, body)).rstrip(".")
+        raise UserError(f"{said or title}; see binarch {verb} --help") from None
 
 
 def verb_help(verb: str, kind: type, default: Any) -> str:

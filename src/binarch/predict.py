@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from binarch.errors import UserError
-from binarch.help import verb_help
+from binarch.help import parsed
 from binarch.networks import load
 from binarch.pictures import Picture, open_picture, planes
 from binarch.runtime.network import FEW
@@ -78,16 +78,12 @@ def read_pictures(size: tuple[int, int, int], files: Sequence[Path]) -> np.ndarr
 
 def main(arguments: Sequence[str]) -> None:
     """Run the verb as ``binarch.cli`` does: exit 2 after the user's mistake, 130 after Ctrl-C."""
-    if {"-h", "--help"} & set(arguments):
-        print(verb_help("predict", Predict, None))
-        return
 
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
     try:
-        config = (tyro.conf.OmitArgPrefixes,)
-        predict(tyro.cli(Predict, prog="binarch predict", args=arguments, config=config), say)
+        predict(parsed("predict", Predict, arguments), say)
     except UserError as error:
         say(f"binarch: {error}")
         sys.exit(2)

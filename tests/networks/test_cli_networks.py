@@ -100,7 +100,9 @@ def test_bench_and_export_find_the_same_program() -> None:
 def test_help_and_version_of_the_way_in(capsys: pytest.CaptureFixture[str]) -> None:
     __main__.main(["--version"])
     assert capsys.readouterr().out.strip() == binarch.__version__
-    __main__.main(["predict", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        __main__.main(["predict", "--help"])
+    assert stop.value.code == 0
     quick = capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["predict", "--help"])
