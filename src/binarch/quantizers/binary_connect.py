@@ -2,11 +2,10 @@
 
 from typing import final
 
-import torch
 from torch import Tensor
 
 from binarch.quantizers.base import Quantizer
-from binarch.quantizers.straight_through import signs, straight_through
+from binarch.quantizers.straight_through import drawn_signs, signs, straight_through
 
 
 @final
@@ -46,5 +45,4 @@ class StochasticBinaryConnect(Quantizer):
         one = x.new_ones(())
         if not self.training:
             return x, one
-        chance = ((x.detach() + 1) / 2).clamp(0, 1)
-        return straight_through(x, torch.bernoulli(chance) * 2 - 1, one), one
+        return straight_through(x, drawn_signs(x), one), one

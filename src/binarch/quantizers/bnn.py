@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from binarch.quantizers.base import StepQuantizer
-from binarch.quantizers.straight_through import inside, sign_steps, signs, straight_through
+from binarch.quantizers.straight_through import drawn_signs, inside, sign_steps, signs, straight_through
 
 
 @final
@@ -46,8 +46,7 @@ class StochasticSign(StepQuantizer):
 
     def quantize(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return a draw (in evaluation: the signs) and a scale of one."""
-        chance = ((x.detach() + 1) / 2).clamp(0, 1)
-        codes = torch.bernoulli(chance) * 2 - 1 if self.training else signs(x)
+        codes = drawn_signs(x) if self.training else signs(x)
         return straight_through(x, codes, (x.detach().abs() < 1).to(x.dtype)), x.new_ones(())
 
     def steps(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -43,6 +43,11 @@ def signs(x: Tensor) -> Tensor:
     return torch.ge(x, 0, out=torch.empty_like(x)).mul_(2).sub_(1)
 
 
+def drawn_signs(x: Tensor) -> Tensor:
+    """+1 with probability clip((x + 1) / 2, 0, 1), else -1; no gradient."""
+    return torch.bernoulli(((x.detach() + 1) / 2).clamp(0, 1)) * 2 - 1
+
+
 def sign_steps() -> tuple[Tensor, Tensor, Tensor]:
     """The staircase of a sign (thresholds, codes, scale): -1 below 0, +1 from 0 on."""
     return torch.zeros(1), torch.tensor([-1.0, 1.0]), torch.ones(())
