@@ -15,6 +15,7 @@ import pytest
 import torch
 from campaign import Slice, scale_of, until
 from jobs import LENGTHS, Job, campaign
+from pieces import Pieces
 from plan import Plan
 
 from binarch import cli
@@ -176,8 +177,9 @@ def test_a_teacher_whose_weights_did_not_travel_is_waited_for(tmp_path: Path, st
     out = tmp_path / "out"
     pupil = toy("pupil", "with", "{best}", "--teacher", needs=("master",))
     slice_of([toy("master", "0.9"), pupil], out, stand_in).work()
-    assert page(out)["pupil"][0] == "waiting for the weights of master"
-    (out / "master" / "network.safetensors").write_bytes(b"weights")
+    assert page(out)["pupil"][0] == "waiting for the weights in master"
+    (out / "master" / "network.safetensors").write_bytes(b"weights" * 10_000)  # in pieces after the slice
+    Pieces(out, 40_000).cut(keep=False)
     slice_of([toy("master", "0.9"), pupil], out, stand_in).work()
     assert page(out)["pupil"][0] == "done"
 
@@ -193,7 +195,7 @@ def test_ranks_share_a_job_and_its_end(tmp_path: Path, stand_in: list[str]) -> N
 
 
 def test_a_folder_keeps_its_scale(tmp_path: Path) -> None:
-    assert scale_of(tmp_path / "new", None) == "paper"
+    assert scale_of(tmp_path / "small", None) == "paper", "not asked for, so not kept"
     assert scale_of(tmp_path / "small", "cpu") == "cpu"
     assert scale_of(tmp_path / "small", None) == "cpu"
     with pytest.raises(UserError, match=r"--scale: .*small is a campaign of scale cpu, not paper"):

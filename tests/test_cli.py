@@ -251,6 +251,7 @@ def test_flags_that_would_do_nothing_are_refused(tmp_path: Path, capsys: pytest.
     assert "channels: 99 is for cells" in fails(["bench", *idle], capsys)
     assert "channels: 99 is for cells" in fails(["train", *idle, *out], capsys)
     assert "--rows: is for table1 and table2" in fails(["reproduce", "figures", "--rows", "bnn", *out], capsys)
+    assert "digits: has a shape of its own" in fails(["bench", "digits", "--channels", "99"], capsys)
     assert "seconds: -1.0" in fails(["bench", "digits", "--seconds", "-1"], capsys)
     recipe = ["train", "--arch", "vgg-small", "--recipe", "digits", *out]
     assert "width: -1" in fails([*recipe, "--width", "-1"], capsys), "the recipe's cells were not asked for"
@@ -289,11 +290,26 @@ def test_a_reader_that_goes_away_ends_it_quietly(arguments: list[str]) -> None:
         (["search", "--out", "x", "--wat"], "Unrecognized options: --wat"),
         (["train", "--precision", "fp32"], "'fp32' for argument '--precision'. Expected one of ('auto', '32', 'bf16'"),
         (["predict"], "Missing from binarch predict"),
+        (["predict", "digits", "x", "--compil"], "--compil Perhaps you meant: --compile, --no-compile; see"),
+        (["predict", "digits", "x", "--top", "/a long/" + "path/" * 20], "path/path/'; see"),
     ],
 )
 def test_wrong_flags_are_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert told in (line := fails(arguments, capsys))
     assert line.endswith(f"; see binarch {arguments[0]} --help")
+
+
+def test_what_tyro_prints_itself_ends_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["predict", "--tyro-print-completion", "bash"])
+    assert not stop.value.code
+    assert capsys.readouterr().out
+
+
+def test_ranks_that_cannot_be_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert "RANK: 3" in fails(["list", "networks"], capsys)
 
 
 def test_a_begun_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

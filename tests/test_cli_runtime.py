@@ -126,7 +126,7 @@ def test_mistakes_keep_what_is_there(
     half.mkdir()
     (half / "config.json").write_text((run / "config.json").read_text())
     assert "not finished" in fails(["pack", str(half), "--out", str(out)], capsys)
-    assert "half cannot be written (Is a directory)" in fails(["pack", str(run), "--out", str(half)], capsys)
+    assert "half: cannot be written (Is a directory)" in fails(["pack", str(run), "--out", str(half)], capsys)
     assert "not a packed network" in fails(["export", str(out), "--out", str(out)], capsys)
     assert "config.json" in fails(["export", str(tmp_path), "--out", str(out)], capsys)
     assert out.read_text() == "precious"

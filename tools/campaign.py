@@ -211,15 +211,15 @@ def until(minutes: float) -> Callable[[], bool]:
 
 
 def scale_of(out: Path, asked: Scale | None) -> Scale:
-    """The scale of the campaign in the folder ``out``, which keeps it; ``asked`` must be the same."""
+    """The scale of the campaign in the folder ``out``, which keeps the first one asked for."""
     file = out / "campaign.json"
-    kept = read_json(file)["scale"] if file.is_file() else None
+    kept = read_json(file).get("scale") if file.is_file() else None
     if asked is not None and kept not in (None, asked):
         raise UserError(
             f"--scale: {out} is a campaign of scale {kept}, not {asked}; leave it out, or give another --out"
         )
     scale: Scale = choose("scale", kept or asked or "paper", get_args(Scale))  # type: ignore[assignment]
-    if kept is None:
+    if kept is None and asked is not None:
         write_atomic(file, dumps({"scale": scale}) + "\n")
     return scale
 

@@ -35,12 +35,10 @@ class Plan:
 
     def blocked(self, job: Job) -> list[str]:
         """What it waits for, in words."""
-        needed = [self.jobs[name] for name in job.needs]
-        waits = [other.name for other in needed if not self.done(other)]
-        if job.takes_weights and not waits:  # which are large, and do not travel with everything else
-            there = [(self.out / other.folder / "network.safetensors").is_file() for other in needed]
-            lost = (other.name for other, found in zip(needed, there, strict=True) if not found)
-            waits += [f"the weights of {name}" for name in lost]
+        waits = [name for name in job.needs if not self.done(self.jobs[name])]
+        best = None if waits else self.best(job.needs)
+        if job.takes_weights and best and not any(best.glob("network.safetensors*")):  # git does not carry them
+            waits = [f"the weights in {best.relative_to(self.out)}"]
         return waits if job.images in self.at_hand else [*waits, f"the images of {job.images}"]
 
     def ready(self) -> list[Job]:

@@ -1,8 +1,10 @@
 """``binarch`` and ``python -m binarch``: the way in, which imports no more than the verb needs."""
 
 import os
+import select
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -11,8 +13,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:
+        if _is_read(sys.stdout):
+            raise  # some other pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more
         sys.exit(128 + 13)  # as a shell tells of SIGPIPE
+
+
+def _is_read(stream: TextIO) -> bool:
+    """Whether somebody still reads: a pipe without a reader is in error."""
+    looking = select.poll()
+    looking.register(stream.fileno(), 0)
+    return not looking.poll(0)
 
 
 def _run(arguments: list[str]) -> None:

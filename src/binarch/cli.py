@@ -110,11 +110,14 @@ def _describe(args: Describe, display: Display) -> None:
     if args.json:
         _print({**card, "image": {"height": image.height, "width": image.width, "channels": image.channels}}, True)
         return
-    told = {name: card[name] for name in ("scheme", "data", "seed", "test_accuracy") if name in card}
+    told = {name: card[name] for name in ("scheme", "data", "test_accuracy") if name in card}
+    told |= {"seed": str(card["seed"])} if "seed" in card else {}
     if "network" in card:
         told["network"] = ", ".join(f"{name} {value}" for name, value in card["network"].items() if value is not None)
     told |= {"classes": ", ".join(program.classes), "image": f"{image.height} x {image.width} x {image.channels}"}
-    counted = {name: count for name, count in card["costs"].items() if name != "bytes_packed"}  # the file is there
+    counted = {
+        name: count for name, count in card.get("costs", {}).items() if name != "bytes_packed"
+    }  # the file is there
     _print({**told, "bytes": len(program.encode()), **counted}, as_json=False)
 
 
@@ -352,9 +355,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[0] == "--version":
         print(__version__)
         return
-    ranks = Ranks.started()
-    display = Display(silent=not ranks.first)
+    display = Display()
     try:
+        ranks = Ranks.started()
+        display = Display(silent=not ranks.first)
         verb = choose("verb", arguments[0], VERBS)
         if ranks.world > 1 and verb not in SHARED:
             raise UserError(f"{verb}: cannot be shared by {ranks.world} ranks; start it without torchrun")

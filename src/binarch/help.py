@@ -4,10 +4,11 @@ import ast
 import dataclasses
 import inspect
 import io
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from itertools import takewhile
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -32,13 +33,34 @@ def parsed(verb: str, kind: type[T], arguments: Sequence[str], default: Any = No
     extra = {} if default is None else {"default": default}
     box = io.StringIO()
     try:
-        with redirect_stderr(box):
+        with redirect_stderr(box), _wide():
             return tyro.cli(kind, prog=f"binarch {verb}", args=arguments, config=(tyro.conf.OmitArgPrefixes,), **extra)
-    except SystemExit:
-        lines = [line.strip("╭╮╰╯│─ ") for line in box.getvalue().splitlines()]
-        title, *body = [line for line in lines if set(line) - {"-"}]  # no rules; where there is no UTF-8, no box
-        said = " ".join(takewhile(lambda line: "helptext" not in line, body)).rstrip(".")
-        raise UserError(f"{said or title}; see binarch {verb} --help") from None
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"{_said(box.getvalue())}; see binarch {verb} --help") from None
+
+
+@contextmanager
+def _wide() -> Iterator[None]:
+    """A terminal in which no line is broken."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
+def _said(box: str) -> str:
+    """What tyro's box says, without its frame (there is none where there is no UTF-8), title, and help of flags."""
+    lines = [line.translate(dict.fromkeys(map(ord, "╭╮╰╯│─"))).rstrip() for line in box.splitlines()]
+    title, *body = [line for line in lines if set(line.strip()) - {"-"}]
+    said = list(takewhile(lambda line: "helptext" not in line, body)) or [title]
+    depth = [len(line) - len(line.lstrip()) for line in said]
+    return " ".join(line.strip() for line, inside in zip(said, depth, strict=True) if inside < depth[0] + 8).rstrip(".")
 
 
 def verb_help(verb: str, kind: type, default: Any) -> str:
@@ -68,6 +90,7 @@ def _rows(kind: Any, default: Any) -> list[tuple[str, str]]:
             flags = ", ".join(flag for flag, _, _ in waiting)
             rows.append((flags, text + "".join(_shown(value, hint, text) for _, value, hint in waiting)))
             waiting = []
+    assert not waiting, f"{waiting}: fields of {kind.__name__} without a docstring"
     return rows
 
 

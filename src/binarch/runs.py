@@ -55,7 +55,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(
-            f"--out: {path} cannot be written ({error.strerror or error}); give another place, or make room there"
+            f"{path}: cannot be written ({error.strerror or error}); give another place, or make room there"
         ) from None
     finally:
         with suppress(OSError):  # there is none, or not even a folder for it

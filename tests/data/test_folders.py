@@ -153,6 +153,27 @@ def test_split_folders_in_any_spelling(names: tuple[str, str], tmp_path: Path) -
     assert len(found.classes) * 3 == len(found.test())
 
 
+def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
+    class_folders(tmp_path / "training", ("easy", "hard"))
+    class_folders(tmp_path, ("running", "walking"))
+    assert load_folder(tmp_path).classes == ("running", "training", "walking")
+
+
+def test_the_exact_name_of_a_split_wins(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "training", ("ant", "wasp"))
+    class_folders(tmp_path / "testé", ("wasp",))
+    found = load_folder(tmp_path)
+    assert (found.classes, found.has_test) == (("ant", "bee"), False)
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    for name in ("Train", "Training"):
+        class_folders(tmp_path / name)
+    with pytest.raises(UserError, match="Train and Training are both the split train"):
+        load_folder(tmp_path)
+
+
 def test_a_test_split_alone_is_no_set(tmp_path: Path) -> None:
     class_folders(tmp_path / "test")
     class_folders(tmp_path / "val")

@@ -179,9 +179,11 @@ def test_paths_are_dropped_only_where_there_are_some(digits: Dataset, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_the_penalty_of_ccnn_does_not_go_with_a_scaler() -> None:
+def test_the_penalty_of_ccnn_does_not_go_with_a_scaler(digits: Dataset, tmp_path: Path) -> None:
+    network = NetworkConfig(width=4, scheme="ccnn")
+    config = replace(TINY, network=network, binarize=("both",), epochs=(1,), precision="fp16")
     with pytest.raises(UserError, match="precision: fp16 is not possible with ccnn"):
-        replace(TINY, network=NetworkConfig(scheme="ccnn"), precision="fp16")
+        train("vgg-small", config, digits, RunFolder(tmp_path / "run"), quiet())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes it")

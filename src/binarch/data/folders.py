@@ -67,14 +67,27 @@ def open_folder(path: Path, name: str) -> Source:
 def _splits(path: Path) -> dict[str, Path]:
     """Split name to folder; empty where folders are classes.
 
-    A folder called "train" that holds images and no folders is a class like others (trains, planes, cars). So are
-    "test" and "val" where a folder stands beside them that is no split.
+    Folders are splits where one is called "train" exactly, or where all are called like splits. One that holds images
+    and no folders is a class like others (trains, planes, cars).
     """
     folders = _folders(path)
-    named = {name: folder for folder in folders if folder.name.isalpha() and (name := split_named(folder.name))}
-    if "train" in named:
-        return named if _folders(named["train"]) else {}
-    return named if len(named) == len(folders) and all(map(_folders, folders)) else {}
+    named = [(name, folder) for folder in folders if (name := _split_of(folder))]
+    exact = {folder.name: folder for folder in folders if folder.name in ("train", *TEST_NAMES)}
+    train = next((folder for name, folder in named if name == "train"), None)
+    if "train" not in exact and len(named) < len(folders):
+        return {}
+    if not all(map(_folders, folders) if train is None else [_folders(exact.get("train", train))]):
+        return {}
+    splits = dict(exact)
+    for name, folder in named:
+        if splits.setdefault(name, folder) != folder and name not in exact:
+            raise UserError(f"data {path}: {splits[name].name} and {folder.name} are both the split {name}; keep one")
+    return splits
+
+
+def _split_of(folder: Path) -> str | None:
+    """The split that a folder is called like, whole: Train, testing, val."""
+    return split_named(folder.name) if folder.name.isascii() and folder.name.isalpha() else None
 
 
 def _list(root: Path) -> dict[str, list[Path]]:

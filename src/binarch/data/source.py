@@ -15,7 +15,7 @@ _SPLIT = re.compile(rf"(train|{'|'.join(TEST_NAMES)})(ing)?(?![a-z])")
 
 
 def split_named(word: str) -> str | None:
-    """The split that ``word`` begins with, in any spelling (Train, testing, val-2): its name here, or None."""
+    """The split that ``word`` begins with (Train, testing, val-2): its name here, or None."""
     match = _SPLIT.match(word.lower())
     return match and match.group(1)
 

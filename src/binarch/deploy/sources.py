@@ -34,6 +34,8 @@ def find_program(source: str, config: NetworkConfig, *, classes: int, image_size
         raise UserError(f"{path}: no such file; give a file that binarch pack wrote")
     packed = path.is_file() and path.suffix != ".json"
     if source in shipped() or (source not in MODELS and (packed or RunFolder(path).has("network.safetensors"))):
+        if config != NetworkConfig():
+            raise UserError(f"{source}: has a shape of its own; leave out --cells, --width and their like")
         return open_program(source)
     try:
         find_architecture(source)

@@ -101,14 +101,15 @@ class NetworkConfig:
         What equals ``usual`` (default: the defaults) was not asked for.
         """
         usual = NetworkConfig() if usual is None else usual
-        catalogue = isinstance(arch, str)
-        idle = ("space", "cells", "channels", "groups", "stem", "output_scale") if catalogue else ("where", "width")
-        for name in idle:
+        if isinstance(arch, str):
+            kind = f"cells, not for {arch}, which has --width and --where"
+            idle = dict.fromkeys(("space", "cells", "channels", "groups", "stem", "output_scale"), kind)
+        else:
+            kind = "networks of the catalogue, not for cells, which have --cells, --channels and --groups"
+            idle = dict.fromkeys(("where", "width"), kind)
+        for name, owner in idle.items():
             if (value := getattr(self, name)) != getattr(usual, name):
-                kind, others = f"cells, not for {arch}", "--width, --where"
-                if not catalogue:
-                    kind, others = "networks of the catalogue, not for cells", "--cells, --channels, --groups"
-                raise UserError(f"{name}: {value} is for {kind}; leave it out (there are {others})")
+                raise UserError(f"{name}: {value} is for {owner}; leave it out")
 
     def check(self, arch: Architecture, stages: tuple[Binarize, ...], classes: int, image_size: int) -> None:
         """Refuse what cannot be built."""

@@ -69,7 +69,9 @@ class ShiftedPair(nn.Module):
         """Map (N, C, H, W) to (N, C', ceil(H/2), ceil(W/2))."""
         h, w = x.shape[-2:]
         even = self.first(x)
-        odd = self.second(functional.pad(x, (0, max(0, 2 - w), 0, max(0, 2 - h)))[..., 1:, 1:])
+        if min(h, w) == 1:  # nothing is left to convolve
+            x = functional.pad(x, (0, w % 2, 0, h % 2))
+        odd = self.second(x[..., 1:, 1:])
         missing = even.shape[-1] - odd.shape[-1], even.shape[-2] - odd.shape[-2]
         return torch.cat([even, functional.pad(odd, (0, missing[0], 0, missing[1]))], 1)
 

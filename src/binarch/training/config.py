@@ -165,8 +165,6 @@ class TrainConfig:
             raise UserError(f"teacher: cannot be had with {self.loss}; use --loss cross_entropy")
         if self.compile != "no" and self.drop_path:
             raise UserError(f"compile: {self.compile} is not possible with drop_path, which changes; use --compile no")
-        if self.precision == "fp16" and self.network.scheme == "ccnn":
-            raise UserError("precision: fp16 is not possible with ccnn, whose penalty the scaler divides; use bf16, 32")
         if self.loss == "squared_hinge" and self.label_smoothing:
             raise UserError(f"label_smoothing: {self.label_smoothing} is for cross_entropy; squared_hinge has none")
         if self.optimizer == "shift_adamax" and any(self.weight_decay):

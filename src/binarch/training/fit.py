@@ -77,7 +77,7 @@ def train(
         )
 
     if test and not dataset.has_test:
-        display.say(f"There are no test images; {len(parts[1]) or 'no'} held-out ones tell how good it is.")
+        display.say(f"There are no test images; {len(parts[1]) or 'and no'} held-out ones tell how good it is.")
     stages = tuple(stage.binarize for stage in config.stages)
 
     def build(index: int, carry: Any) -> Task:
@@ -104,8 +104,13 @@ def _check(arch: Architecture, config: TrainConfig, dataset: Dataset, ranks: Ran
     stages = tuple(stage.binarize for stage in config.stages)
     shape = len(dataset.classes), stages[0], dataset.image_size
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
+    if config.precision == "fp16" and config.network.scheme == "ccnn":
+        raise UserError("precision: fp16 is not possible with ccnn, whose penalty the scaler divides; use bf16, 32")
     if config.drop_path and not isinstance(config.network.build(arch, *shape), ScheduledDropPath):
-        raise UserError(f"drop_path: {config.drop_path} is not possible with {arch}, which has no paths to drop; use 0")
+        raise UserError(
+            f"drop_path: {config.drop_path} is not possible with {arch}, which has no paths to drop; use 0 (a recipe "
+            "may bring another)"
+        )
     if config.whiten:
         first_layer(config.network.build(arch, *shape))
     kept, _ = split(dataset.train.labels.cpu(), config.validation, config.seed)
