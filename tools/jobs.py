@@ -142,6 +142,12 @@ def _cpu() -> tuple[Job, ...]:
             "cells-taught", "the cells again, with a teacher and whitened, within three hours both: 86 % or more",
             f"{cells} {one_bit} --teacher {{best}} --whiten --epochs 34", needs=("teacher",),
         ),
+        _two_cores(
+            "fine-whitened", "the dense network again, whitened, longer steps, within three hours both: 90 % or more",
+            "--arch reactnet-fine --width 48 --scheme standardised --binarize both --learning-rate 2e-2 "
+            "--teacher {best} --whiten --epochs 41",
+            needs=("teacher",),
+        ),
     )  # fmt: skip
 
 
