@@ -236,7 +236,7 @@ def main(settings: Benchmark) -> None:
     cell = f"{settings.arch}, {settings.cells} cells, C={settings.channels}, {settings.groups} groups"
     programs = {
         cell: random_program(settings.arch, config, **shape),
-        "VGG-small": random_program("vgg-small", config, **shape),
+        "VGG-small": random_program("vgg-small", NetworkConfig(), **shape),
     }
     networks = {
         name: bench(program, settings.against, seconds=settings.seconds, say=print)

@@ -82,7 +82,7 @@ def test_mistakes_are_named_before_anything_runs() -> None:
 
 
 def test_work_and_weights_are_those_of_the_network() -> None:
-    for arch, config, size in (("pdarts", TINY, 8), ("darts-v2", TINY, 16), ("vgg-small", TINY, 8)):
+    for arch, config, size in (("pdarts", TINY, 8), ("darts-v2", TINY, 16), ("vgg-small", NetworkConfig(), 8)):
         program = random_program(arch, config, classes=4, image_size=size)
         costs = program.card["costs"]
         assert binary_macs(program) == costs["binary_macs"] > 0

@@ -54,7 +54,7 @@ def test_what_is_missing_is_named(name: str, module: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, module, None)
     for part in [part for part in sys.modules if part.startswith(module + ".")]:
         monkeypatch.delitem(sys.modules, part)
-    with pytest.raises(UserError, match=r"is not installed; pip install 'binarch\[bench\]'"):
+    with pytest.raises(UserError, match=r"is not installed; pip install '\.\[bench\]'"):
         ENGINES[name].prepare(everything(), 1, 1)
 
 
