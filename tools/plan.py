@@ -76,10 +76,9 @@ class Plan:
     def log(self) -> list[dict[str, Any]]:
         """The slices so far."""
         path = self.out / LOG
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         try:
-            return (
-                [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-            )
+            return [json.loads(line) for line in lines]
         except ValueError:
             raise UserError(f"{path}: has a line that is no JSON; delete that line, it only tells of a slice") from None
 

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import tyro
@@ -42,7 +41,7 @@ from binarch.report import save_drawing, write_report
 from binarch.reproduce import ROWS, SYSTEMS, reproduce_figures, reproduce_table1, reproduce_table2
 from binarch.runs import RunFolder, write_atomic
 from binarch.search import STRATEGIES, SearchConfig, search
-from binarch.spaces import PUBLISHED, SPACES, find_genotype
+from binarch.spaces import PUBLISHED, SPACES
 from binarch.training import Display, Interrupted, TrainConfig, evaluate_run, train
 
 
@@ -115,9 +114,7 @@ def _describe(args: Describe, display: Display) -> None:
     if "network" in card:
         told["network"] = ", ".join(f"{name} {value}" for name, value in card["network"].items() if value is not None)
     told |= {"classes": ", ".join(program.classes), "image": f"{image.height} x {image.width} x {image.channels}"}
-    counted = {
-        name: count for name, count in card.get("costs", {}).items() if name != "bytes_packed"
-    }  # the file is there
+    counted = {name: count for name, count in card.get("costs", {}).items() if name != "bytes_packed"}
     _print({**told, "bytes": len(program.encode()), **counted}, as_json=False)
 
 
@@ -184,9 +181,7 @@ def _reproduce(args: Reproduce, display: Display) -> None:
 
 
 def _draw(args: Draw, display: Display) -> None:
-    packed = args.arch in shipped() or Path(args.arch).suffix == ".safetensors"
-    genotype = deploy.genotype_of(args.arch) if packed else find_genotype(args.arch)
-    save_drawing(genotype, args.out, args.space, title=args.arch)
+    save_drawing(deploy.genotype_of(args.arch), args.out, args.space, title=args.arch)
     display.say(f"Drawn: {args.out}")
 
 

@@ -175,9 +175,8 @@ class RunFolder:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
-    )
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if line]
 
 
 def _checkpoint(path: Path) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from binarch.models import MODELS, NetworkConfig, find_architecture
 from binarch.networks import find, shipped
 from binarch.runs import RunFolder
 from binarch.runtime.program import Program
-from binarch.spaces import Genotype
+from binarch.spaces import Genotype, find_genotype
 
 
 def open_program(source: str) -> Program:
@@ -20,7 +20,9 @@ def open_program(source: str) -> Program:
 
 
 def genotype_of(source: str) -> Genotype:
-    """The cells of a packed network, which its card tells."""
+    """What :func:`~binarch.spaces.find_genotype` finds; of a packed network (name or file) the cells its card tells."""
+    if source not in shipped() and Path(source).suffix != ".safetensors":
+        return find_genotype(source)
     card = open_program(source).card
     if "genotype" not in card:
         raise UserError(f"{source}: is a network without cells; nothing can be drawn")

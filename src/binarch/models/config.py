@@ -68,7 +68,7 @@ class NetworkConfig:
     """Add the auxiliary head (training only): cells, at 32 pixels or more; nasnet-a, amoebanet-a."""
     scheme: str = "bats"
     sign_gradient: SignGradient = "scheme"
-    """Method (see list schemes; cells: bats, standardised); signs' slope: window, polynomial."""
+    """Method (see list schemes; cells: bats, standardised); signs' gradient: window, polynomial."""
     where: Literal["scheme", "inner", "all"] = "scheme"
     """Catalogue: which layers get it; scheme: those of its paper, inner: all but first and last."""
     width: int = 0

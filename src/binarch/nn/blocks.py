@@ -67,11 +67,9 @@ class ShiftedPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ceil(H/2), ceil(W/2))."""
-        h, w = x.shape[-2:]
         even = self.first(x)
-        if min(h, w) == 1:  # nothing is left to convolve
-            x = functional.pad(x, (0, w % 2, 0, h % 2))
-        odd = self.second(x[..., 1:, 1:])
+        # a map of one row or column would leave nothing to convolve
+        odd = self.second(x[..., 1:, 1:] if min(x.shape[-2:]) > 1 else shifted(x))
         missing = even.shape[-1] - odd.shape[-1], even.shape[-2] - odd.shape[-2]
         return torch.cat([even, functional.pad(odd, (0, missing[0], 0, missing[1]))], 1)
 

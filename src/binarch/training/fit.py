@@ -1,5 +1,6 @@
 """Training a network, in stages."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -69,15 +70,8 @@ def train(
     if not isinstance(arch, str):
         folder.write_json("genotype.json", arch.to_dict())
     display = display.into(folder / "log.txt")
-    if slow := warning(config.precision, fabric.device):
-        display.say(slow)
-    if parts[0].labels.numel() < config.batch_size:
-        display.say(
-            f"The set has {len(parts[0])} images, fewer than a batch of {config.batch_size}: one batch an epoch."
-        )
-
-    if test and not dataset.has_test:
-        display.say(f"There are no test images; {len(parts[1]) or 'and no'} held-out ones tell how good it is.")
+    for word in _words(config, parts, warning(config.precision, fabric.device), untested=test and not dataset.has_test):
+        display.say(word)
     stages = tuple(stage.binarize for stage in config.stages)
 
     def build(index: int, carry: Any) -> Task:
@@ -106,13 +100,14 @@ def _check(arch: Architecture, config: TrainConfig, dataset: Dataset, ranks: Ran
     config.network.check(arch, stages, len(dataset.classes), dataset.image_size)
     if config.precision == "fp16" and config.network.scheme == "ccnn":
         raise UserError("precision: fp16 is not possible with ccnn, whose penalty the scaler divides; use bf16, 32")
-    if config.drop_path and not isinstance(config.network.build(arch, *shape), ScheduledDropPath):
+    network = config.network.build(arch, *shape) if config.drop_path or config.whiten else None
+    if config.drop_path and not isinstance(network, ScheduledDropPath):
         raise UserError(
             f"drop_path: {config.drop_path} is not possible with {arch}, which has no paths to drop; use 0 (a recipe "
             "may bring another)"
         )
-    if config.whiten:
-        first_layer(config.network.build(arch, *shape))
+    if config.whiten and network is not None:
+        first_layer(network)
     kept, _ = split(dataset.train.labels.cpu(), config.validation, config.seed)
     left = share_of(len(kept), config.keep)
     if left < 2:
@@ -121,6 +116,17 @@ def _check(arch: Architecture, config: TrainConfig, dataset: Dataset, ranks: Ran
             "learn from, and a batch norm needs two; hold out less, or keep more"
         )
     ranks.check_batch(min(config.batch_size, left))
+
+
+def _words(config: TrainConfig, parts: tuple[Images, Images], slow: str | None, *, untested: bool) -> Iterator[str]:
+    """What to know before it begins."""
+    training, held = map(len, parts)
+    if slow:
+        yield slow
+    if training < config.batch_size:
+        yield f"The set has {training} images, fewer than a batch of {config.batch_size}: one batch an epoch."
+    if untested:
+        yield f"There are no test images; {held or 'and no'} held-out ones tell how good it is."
 
 
 def _parts(
