@@ -101,11 +101,13 @@ def _table1() -> list[Job]:
     ]  # fmt: skip
 
 
-def _two_cores(name: str, goal: str, flags: str, needs: tuple[str, ...] = (), ranks: int = 2) -> Job:
-    """A training that takes hours of two cores with bfloat16: the recipe that results/log.md came to."""
+def _two_cores(
+    name: str, goal: str, flags: str, needs: tuple[str, ...] = (), ranks: int = 2, precision: str = "bf16"
+) -> Job:
+    """A training that takes hours of two cores: the recipe that results/log.md came to."""
     common = (
-        "--precision bf16 --batch-size 128 --schedule linear --flip alternating --crop-fill reflect --validation 0.02 "
-        "--seed 0"
+        f"--precision {precision} --batch-size 128 --schedule linear --flip alternating --crop-fill reflect "
+        "--validation 0.02 --seed 0"
     )
     return _run(name, goal, "train", f"{flags} {common}", needs=needs, ranks=ranks)
 
@@ -113,6 +115,9 @@ def _two_cores(name: str, goal: str, flags: str, needs: tuple[str, ...] = (), ra
 def _cpu() -> tuple[Job, ...]:
     one_bit = "--scheme standardised --binarize both --learning-rate 5e-3"
     cells = "--arch results/table2/bats-2.5m-binary-search --stem half --cells 4 --channels 32 --groups 1"
+    real = (
+        "--arch vgg-small --width 48 --binarize none --whiten --optimizer muon --learning-rate 1e-2 --weight-decay 0.1"
+    )
     return (
         _two_cores(
             "dense", "a dense network of one bit, within three hours: 90 % or more",
@@ -129,9 +134,7 @@ def _cpu() -> tuple[Job, ...]:
         ),
         _two_cores(
             "teacher", "a real-valued VGG-small, to teach the next: half an hour of one core",
-            "--arch vgg-small --width 48 --binarize none --whiten --optimizer muon --learning-rate 1e-2 "
-            "--weight-decay 0.1 --epochs 14",
-            ranks=1,
+            f"{real} --epochs 14", ranks=1,
         ),
         _two_cores(
             "fine", "a dense network of one bit with a teacher, within three hours both: 90 % or more",
@@ -139,14 +142,18 @@ def _cpu() -> tuple[Job, ...]:
             needs=("teacher",),
         ),
         _two_cores(
+            "teacher-float32", "the same again in float32, its weights in the repository: 54 minutes of two cores",
+            f"{real} --epochs 14", precision="auto",
+        ),
+        _two_cores(
             "cells-taught", "the cells again, with a teacher and whitened, within three hours both: 86 % or more",
-            f"{cells} {one_bit} --teacher {{best}} --whiten --epochs 34", needs=("teacher",),
+            f"{cells} {one_bit} --teacher {{best}} --whiten --epochs 34", needs=("teacher-float32",),
         ),
         _two_cores(
             "fine-whitened", "the dense network again, whitened, longer steps, within three hours both: 90 % or more",
             "--arch reactnet-fine --width 48 --scheme standardised --binarize both --learning-rate 2e-2 "
             "--teacher {best} --whiten --epochs 41",
-            needs=("teacher",),
+            needs=("teacher-float32",),
         ),
     )  # fmt: skip
 

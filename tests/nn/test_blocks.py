@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from binarch.nn import ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
+from binarch.nn import Binarization, ChannelShuffle, DropPath, ShiftedPair, Zero, batch_norm, shifted
 
 ORDER = [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -51,6 +51,16 @@ def test_shifted_pair_on_odd_sizes_convolves_a_zero_padded_map(size: tuple[int, 
     torch.testing.assert_close(layer(x), expected)
     assert expected.shape[2:] == tuple((n + 1) // 2 for n in size)
     torch.testing.assert_close(layer(x)[:, 3:], layer.second(shifted(x)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 1)], ids=str)
+def test_a_binary_pair_adds_nothing_beyond_the_map(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer = ShiftedPair(*(Binarization("both").conv(4, 3, 1, stride=2) for _ in range(2)))
+    x = torch.randn(2, 4, *size)
+    assert not layer(x)[:, 3:].any()
+    assert torch.equal(layer(x)[:, :3], layer.first(x))
+    assert torch.equal(layer.from_signs(torch.sign(x)), layer(x))
 
 
 def test_shifted_moves_up_and_left() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from binarch.errors import UserError
 from binarch.models.reactnet import ReActBlock
-from binarch.nn import Binarization, Chain, ChannelShuffle, PReLU, binarize_, fused, passes
+from binarch.nn import Binarization, Chain, ChannelShuffle, PReLU, ShiftedPair, binarize_, fused, passes
 from binarch.nn.team import share
 
 #: Pixels of 3 images: more than one block of rows, pooled ones too, and no whole number of them.
@@ -28,6 +28,16 @@ def _operation(binarize: str, *, shuffled: bool = True) -> nn.Module:
     return _moved(Chain(nn.BatchNorm2d(16), convolution, PReLU(16), shuffle))
 
 
+def _reduction(scheme: str) -> nn.Module:
+    halves = [Binarization("both", scheme=scheme).conv(16, 8, 1, stride=2) for _ in range(2)]
+    return _moved(Chain(nn.BatchNorm2d(16), ShiftedPair(*halves), PReLU(16)))
+
+
+def _strided() -> nn.Module:
+    convolution = Binarization("both").conv(16, 16, 5, stride=2, padding=4, dilation=2)
+    return _moved(Chain(nn.BatchNorm2d(16), convolution, PReLU(16)))
+
+
 def _block(scheme: str, inputs: int, *, pool: bool) -> nn.Module:
     behind_pixels = nn.Sequential(nn.Conv2d(3, inputs, 1), ReActBlock(inputs, 16, pool=pool))
     binarize_(behind_pixels, scheme, where=lambda name, layer: name != "0")
@@ -38,6 +48,9 @@ BLOCKS = {
     "operation, binary": lambda: _operation("both"),
     "operation, binary activations": lambda: _operation("activations"),
     "operation without shuffle": lambda: _operation("both", shuffled=False),
+    "reduction": lambda: _reduction("bats"),
+    "reduction, polynomial gradient": lambda: _reduction("standardised"),
+    "strided and dilated": _strided,
     "block": lambda: _block("standardised", 16, pool=False),
     "block, straight-through sign": lambda: _block("bats", 16, pool=False),
     "block, wider and pooled": lambda: _block("standardised", 8, pool=True),

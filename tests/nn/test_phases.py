@@ -1,10 +1,12 @@
 """The four phases of a map."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binarch.nn import merge_phases, split_phases
+from binarch.nn.phases import pixels
 
 
 @settings(max_examples=80, deadline=None)
@@ -31,3 +33,18 @@ def test_phases_are_the_strided_maps_in_order() -> None:
 def test_odd_sizes_are_filled_up_with_zeros() -> None:
     phases = split_phases(torch.ones(1, 1, 3, 3))
     assert [phase.sum().item() for phase in phases] == [4, 2, 2, 1]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("start, step", [(0, 2), (1, 1), (1, 2)])
+def test_pixels_are_a_slice_whose_gradient_keeps_the_format(
+    start: int, step: int, memory_format: torch.memory_format
+) -> None:
+    x = torch.randn(2, 8, 5, 6).to(memory_format=memory_format).requires_grad_()
+    found, gradients = [], []
+    for y in (pixels(x, start, step), x[..., start::step, start::step]):
+        found.append(y)
+        gradients += torch.autograd.grad(y.square().sum(), x)
+    assert torch.equal(*found)
+    assert torch.equal(*gradients)
+    assert gradients[0].is_contiguous(memory_format=memory_format)

@@ -107,10 +107,10 @@ def test_no_output_depends_on_the_threads() -> None:
     assert torch.equal(found[0][0], found[1][0])
 
 
-def layer(inputs: int = 64, kernel: int = 3, **given: object) -> QuantConv2d:
+def layer(inputs: int = 96, kernel: int = 3, **given: object) -> QuantConv2d:
     torch.manual_seed(1)
     options = {"padding": kernel // 2, "weight_quantizer": CentredSign(), "activation_quantizer": Sign(), **given}
-    return QuantConv2d(inputs, 64, kernel, **options)  # type: ignore[arg-type]
+    return QuantConv2d(inputs, 96, kernel, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -147,17 +147,17 @@ def test_a_layer_in_training_is_its_straightforward_form(made: QuantConv2d) -> N
 
 def test_training_and_evaluation_see_the_same_sums() -> None:
     made = layer()
-    x = torch.randn(2, 64, 8, 8)
+    x = torch.randn(2, 96, 8, 8)
     assert torch.equal(made.train()(x), made.eval()(x))
 
 
 @pytest.mark.parametrize(
     "x, weight",
     [
-        ((2, 64, 6, 8), (64, 64, 3, 3)), ((2, 64, 7, 8), (64, 64, 5, 5)), ((2, 64, 8, 8), (64, 64, 1, 1)),
-        ((2, 64, 8, 8), (64, 64, 3, 5)), ((2, 64, 8, 8), (32, 64, 3, 3)),
-        ((2, 64, 8, 8), (64, 32, 3, 3)), ((2, 68, 8, 8), (64, 68, 3, 3)), ((0, 64, 8, 8), (64, 64, 3, 3)),
-        ((1, 1032, 4, 4), (64, 1032, 3, 3)),
+        ((2, 96, 6, 8), (96, 96, 3, 3)), ((2, 96, 7, 8), (96, 96, 5, 5)), ((2, 96, 8, 8), (96, 96, 1, 1)),
+        ((2, 96, 8, 8), (96, 96, 3, 5)), ((2, 96, 8, 8), (24, 96, 3, 3)),
+        ((2, 96, 8, 8), (96, 24, 3, 3)), ((2, 100, 8, 8), (96, 100, 3, 3)), ((0, 96, 8, 8), (96, 96, 3, 3)),
+        ((1, 1032, 4, 4), (96, 1032, 3, 3)),
     ],
 )  # fmt: skip
 def test_other_shapes_are_left_to_the_sum(x: tuple[int, ...], weight: tuple[int, ...]) -> None:
@@ -165,7 +165,7 @@ def test_other_shapes_are_left_to_the_sum(x: tuple[int, ...], weight: tuple[int,
 
 
 def test_other_formats_are_left_to_the_sum() -> None:
-    x, weight = torch.zeros(1, 64, 4, 4), torch.zeros(64, 64, 3, 3)
+    x, weight = torch.zeros(1, 96, 4, 4), torch.zeros(96, 96, 3, 3)
     assert fits(x, weight)
     assert not fits(x.double(), weight.double())
     assert not fits(x.bfloat16(), weight.bfloat16())

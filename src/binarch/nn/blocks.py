@@ -1,10 +1,14 @@
 """Small layers that the spaces share."""
 
+from collections.abc import Callable
 from typing import final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from binarch.nn.phases import pixels
+from binarch.nn.quant_layer import QuantLayer
 
 
 def batch_norm(channels: int, *, search: bool) -> nn.BatchNorm2d:
@@ -67,9 +71,19 @@ class ShiftedPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', ceil(H/2), ceil(W/2))."""
-        even = self.first(x)
+        return self._join(x, self.first, self.second)
+
+    def from_signs(self, signs: Tensor) -> Tensor:
+        """The output, given the signs of an input, of two layers that take them (see :class:`QuantLayer`)."""
+        assert isinstance(self.first, QuantLayer)
+        assert isinstance(self.second, QuantLayer)
+        return self._join(signs, self.first.from_signs, self.second.from_signs)
+
+    @staticmethod
+    def _join(x: Tensor, first: Callable[[Tensor], Tensor], second: Callable[[Tensor], Tensor]) -> Tensor:
+        even = first(x)
         # a map of one row or column would leave nothing to convolve
-        odd = self.second(x[..., 1:, 1:] if min(x.shape[-2:]) > 1 else shifted(x))
+        odd = second(pixels(x, 1)) if min(x.shape[-2:]) > 1 else 0 * second(x)
         missing = even.shape[-1] - odd.shape[-1], even.shape[-2] - odd.shape[-2]
         return torch.cat([even, functional.pad(odd, (0, missing[0], 0, missing[1]))], 1)
 

@@ -6,7 +6,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from binarch.nn import fused
-from binarch.nn.blocks import ChannelShuffle
+from binarch.nn.blocks import ChannelShuffle, ShiftedPair
 from binarch.nn.prelu import PReLU
 from binarch.nn.quant_conv import QuantConv2d
 from binarch.quantizers import PolynomialSign
@@ -24,7 +24,7 @@ class Chain(nn.Sequential):
 def through(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Pass ``x`` through ``modules``, one after the other.
 
-    In training on a CPU a batch norm before a convolution that takes signs, and a PReLU, with the channel shuffle that
+    In training on a CPU a batch norm before convolutions that take signs, and a PReLU, with the channel shuffle that
     may follow it, are computed in few passes over memory (see ``fused``). Outputs, gradients and running statistics are
     those of the modules up to rounding; hooks on the single modules do not hear of it.
     """
@@ -33,9 +33,9 @@ def through(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
         part, *parts = parts
         follows = parts[0] if parts else None
         quick = fused.fits(x)  # looked at first: torch.fx hands out no parameters
-        into_signs = quick and fused.counts_batches(part)
-        if into_signs and isinstance(follows, QuantConv2d) and follows.takes_signs:
-            polynomial = isinstance(follows.activation_quantizer, PolynomialSign)
+        polynomial = _gradient(follows) if quick and fused.counts_batches(part) else None
+        if polynomial is not None:
+            assert isinstance(follows, QuantConv2d | ShiftedPair)
             x = follows.from_signs(fused.normalised_signs(x, part, polynomial=polynomial))
             parts = parts[1:]
         elif quick and isinstance(part, PReLU) and part.training:
@@ -45,3 +45,15 @@ def through(modules: Iterable[nn.Module], x: Tensor) -> Tensor:
         else:
             x = part(x)
     return x
+
+
+def _gradient(module: nn.Module | None) -> bool | None:
+    """Whether the signs that a module takes in place of its input have the polynomial gradient; None: it takes none."""
+    parts = (module.first, module.second) if isinstance(module, ShiftedPair) else (module,)
+    taken = {
+        isinstance(part.activation_quantizer, PolynomialSign)
+        if isinstance(part, QuantConv2d) and part.takes_signs
+        else None
+        for part in parts
+    }
+    return taken.pop() if len(taken) == 1 else None

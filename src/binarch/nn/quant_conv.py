@@ -6,7 +6,7 @@ from torch import Tensor
 
 from binarch.nn import winograd
 from binarch.nn.grouped import GroupedProduct
-from binarch.nn.phases import merge_phases, split_phases
+from binarch.nn.phases import merge_phases, pixels, split_phases
 from binarch.nn.quant_layer import QuantLayer
 from binarch.quantizers import Correction, LatentRule, Quantizer
 
@@ -84,12 +84,10 @@ class QuantConv2d(QuantLayer):
     def _dilated(self, x: Tensor, weight: Tensor) -> Tensor:
         """Convolve with dilation 2 through the map's phases (see ``phases``): the same sums, sooner."""
         padding = self._padding[0] // 2, self._padding[1] // 2
-        if self.stride in (2, (2, 2)):
-            even: Tensor = self.product(x[..., ::2, ::2], weight, 1, padding, 1)
-            return even
-        phases = split_phases(x)
+        even = self.stride in (2, (2, 2))
+        phases = pixels(x, 0, 2) if even else split_phases(x)
         if self.training and self.groups == 1 and winograd.fits(phases, weight):
             phases = self._quickly(phases, weight)
         else:
             phases = self.product(phases, weight, 1, padding, 1)
-        return merge_phases(phases, *x.shape[2:])
+        return phases if even else merge_phases(phases, *x.shape[2:])

@@ -41,8 +41,9 @@ VECTOR_CODE = "bc1f396c6b1ac8de"
 SIDE = 6
 #: Tiles that a thread works on at once: few enough for the cache, enough for quick matrix products.
 AT_ONCE = 128
-#: Channels from which on it is worth the transforms with AVX2; with AVX-512 it is 96 (results/log.md).
-FEWEST = 64
+#: Channels from which on it is worth the transforms, by the kernel's side: with AVX2; with AVX-512 (results/log.md).
+FEWEST = {3: 32, 5: 56}
+FEWEST_512 = 96
 #: Inputs of a filter up to which float32 tells integer sums apart, with room to spare: the largest error found is 0.03.
 MOST = 9 * 1024
 
@@ -86,13 +87,17 @@ def fits(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and x.dim() == 4
         and x.shape[1] == inputs
-        and min(out, inputs) >= FEWEST
+        and min(out, inputs) >= _fewest(kernel[0])
         and inputs * kernel[0] ** 2 <= MOST
         and out % LANES == inputs % LANES == 0
         and x.shape[2] % tile == x.shape[3] % tile == 0
         and x.numel() > 0
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def _fewest(kernel: int) -> int:
+    return FEWEST_512 if torch.backends.cpu.get_cpu_capability() == "AVX512" else FEWEST[kernel]
 
 
 def convolve(x: Tensor, weight: Tensor, factor: Tensor | None = None) -> Tensor:

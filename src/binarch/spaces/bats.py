@@ -176,7 +176,7 @@ class Bats(Space):
 
     def _factorized_reduce(self, inputs: int, channels: int, search: bool) -> nn.Module:
         half = channels // 2
-        return nn.Sequential(
+        return Chain(
             batch_norm(inputs, search=search),
             ShiftedPair(
                 self.binarization.conv(inputs, half, 1, stride=2),
