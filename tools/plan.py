@@ -37,7 +37,7 @@ class Plan:
         """What it waits for, in words."""
         waits = [name for name in job.needs if not self.done(self.jobs[name])]
         best = None if waits else self.best(job.needs)
-        if job.takes_weights and best and not any(best.glob("network.safetensors*")):  # git does not carry them
+        if job.takes_weights and best and not any(best.glob("network.safetensors*")):  # git ignores them
             waits = [f"the weights in {best.relative_to(self.out)}"]
         return waits if job.images in self.at_hand else [*waits, f"the images of {job.images}"]
 
