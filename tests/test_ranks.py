@@ -156,15 +156,18 @@ def test_the_command_trains_as_the_stopped_one_did(both: list[dict[str, Any]], o
 
 
 @pytest.mark.slow
-def test_ctrl_c_reaches_all_ranks_of_the_command(both: list[dict[str, Any]], out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_ctrl_c_reaches_all_ranks_of_the_command_and_so_does_torchrun_s_end(
+    sent: signal.Signals, both: list[dict[str, Any]], out: Path, tmp_path: Path
+) -> None:
     command = [*SEARCH, "--out", str(tmp_path), "--resume", "auto"]
     process = start(command)
     assert process.stderr is not None
     for line in process.stderr:
         if "epoch 1/2" in line:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
             break
-    _, complaint = process.communicate(timeout=600)
+    _, complaint = process.communicate(timeout=600)  # the ranks hold the pipe: it ends with them
     assert process.returncode != 0
     assert complaint.count("the same command with --resume auto continues") == 1
     assert not RunFolder(tmp_path).has("result.json")

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, final
 
 import torch
@@ -35,6 +35,8 @@ class Ranks:
     world: int = 1
     rank: int = 0
     local: int = 0
+    parent: int = field(default=0, compare=False)
+    """The process that started it, torchrun; 0 for one alone, which may outlive its shell."""
 
     @staticmethod
     def started() -> "Ranks":
@@ -45,7 +47,7 @@ class Ranks:
             return ALONE
         if not 0 <= found.rank < found.world:
             raise UserError(f"RANK: {found.rank} is not possible with WORLD_SIZE={found.world}; start it with torchrun")
-        return found
+        return replace(found, parent=os.getppid())
 
     @contextmanager
     def joined(self) -> Iterator["Ranks"]:
@@ -64,6 +66,11 @@ class Ranks:
     def first(self) -> bool:
         """Whether this is the rank that writes, prints and draws."""
         return self.rank == 0
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether torchrun is gone, killed: its ranks would go on unseen, beside those that continue the run."""
+        return self.parent > 0 and os.getppid() != self.parent
 
     def part(self, batch: Tensor) -> Tensor:
         """This rank's slice of a batch: from row r n / W to row (r + 1) n / W, rounded down."""

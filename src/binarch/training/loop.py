@@ -127,7 +127,8 @@ class Loop:
             if step % LOOK_EVERY == 0:
                 note = self._look(task, position, started)
             bar.advance(note)
-            stop, due = self.ranks.any(pressed.is_set(), time.monotonic() - self._saved_at > CHECKPOINT_SECONDS)
+            due = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+            stop, due = self.ranks.any(pressed.is_set() or self.ranks.orphaned, due)
             if stop or due:
                 self._look(task, position, started)
                 position.seconds += time.perf_counter() - started
@@ -147,7 +148,7 @@ class Loop:
         position.epoch, position.step, position.seconds = position.epoch + 1, 0, 0.0
         position.sums = torch.zeros(3, dtype=torch.float64)
         self._save(task, position)
-        if self.ranks.any(pressed.is_set())[0]:
+        if self.ranks.any(pressed.is_set() or self.ranks.orphaned)[0]:
             raise Interrupted
 
     def _seed_step(self, position: _Position, step: int) -> None:
