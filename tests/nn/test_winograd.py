@@ -46,17 +46,17 @@ def test_sums_of_codes_are_exact(shape: tuple[int, ...], channels_last: bool) ->
 @pytest.mark.parametrize("pattern", ["ones", "signs", "stripes"])
 def test_the_largest_sums_are_exact(pattern: str, kernel: int) -> None:
     inputs = MOST // kernel**2 // LANES * LANES
-    x, weight = torch.ones(2, inputs, 8, 8), torch.ones(64, inputs, kernel, kernel)
+    x, weight = torch.ones(2, inputs, 8, 8), torch.ones(96, inputs, kernel, kernel)
     assert fits(x, weight)
     if pattern == "signs":
         torch.manual_seed(0)
-        weight = codes(1, inputs, kernel, kernel).expand(64, -1, -1, -1)
+        weight = codes(1, inputs, kernel, kernel).expand(96, -1, -1, -1)
         x[:, :, 2 : 2 + kernel, 2 : 2 + kernel] = weight[0]
     if pattern == "stripes":
         x[..., ::2], weight[..., 1::2] = -1, -1
     expected = summed(x, weight)
     assert expected.abs().max() == inputs * kernel**2 or pattern == "stripes"
-    assert torch.equal(convolve(x, weight, torch.ones(64)), expected)
+    assert torch.equal(convolve(x, weight, torch.ones(96)), expected)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
